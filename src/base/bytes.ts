@@ -1,0 +1,60 @@
+// Bytes in and out of text and integers. Big-endian throughout; base64url is canonical (PROTOCOL section 1).
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+
+const base64urlPattern = /^[A-Za-z0-9_-]*$/
+
+/** Decodes canonical base64url; undefined if a character, the length or a spare bit is wrong. */
+export function parseBase64url(text: string, bytes?: number): Buffer | undefined {
+  if (!base64urlPattern.test(text)) return undefined
+  const decoded = Buffer.from(text, 'base64url')
+  if (bytes !== undefined && decoded.length !== bytes) return undefined
+  return decoded.toString('base64url') === text ? decoded : undefined
+}
+
+export const printBase64url = (bytes: Uint8Array) =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+
+/** Length in characters of the base64url form of `bytes` bytes. */
+export const base64urlLength = (bytes: number) => Math.ceil((bytes * 4) / 3)
+
+export function u8(value: number): Buffer {
+  return Buffer.of(value)
+}
+
+export function u16(value: number): Buffer {
+  const out = Buffer.allocUnsafe(2)
+  out.writeUInt16BE(value)
+  return out
+}
+
+export function u32(value: number): Buffer {
+  const out = Buffer.allocUnsafe(4)
+  out.writeUInt32BE(value)
+  return out
+}
+
+/** A safe integer (ms, index, position) as u64. */
+export function u64(value: number): Buffer {
+  const out = Buffer.allocUnsafe(8)
+  out.writeBigUInt64BE(BigInt(value))
+  return out
+}
+
+/** Reads a u64 that must be a safe integer; RangeError otherwise. */
+export function readU64(bytes: Buffer, offset = 0): number {
+  const value = bytes.readBigUInt64BE(offset)
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError('u64 beyond a safe integer')
+  return Number(value)
+}
+
+export function sha256(...parts: Uint8Array[]): Buffer {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+/** Compares without telling where the difference lies; false when the lengths differ. */
+export const sameBytes = (a: Uint8Array, b: Uint8Array) => a.length === b.length && timingSafeEqual(a, b)
+
+/** 16 random bytes: an id, a blind or a transaction. */
+export const randomId = () => randomBytes(16)

@@ -1,0 +1,57 @@
+// One error class over one closed table: code -> status, title, retry (PROTOCOL section 1).
+// Codes are coarse and for outside; `reason` is a fixed word for operators; neither holds input.
+
+export type Retry = 'never' | 'later' | 'new_session' | 'new_challenge' | 'refresh_directory' | 'same'
+
+type Row = { status: number; title: string; retry: Retry }
+const row = (status: number, retry: Retry, title: string): Row => ({ status, title, retry })
+
+/** The closed table. docs/API.md is checked against it. */
+export const errorTable = {
+  malformed: row(400, 'never', 'The request does not have the documented form'),
+  too_large: row(413, 'never', 'The body is longer than this route allows'),
+  unsupported_media_type: row(415, 'never', 'The body must be application/json'),
+  not_found: row(404, 'never', 'There is nothing at this address for you'),
+  unauthorized: row(401, 'never', 'A valid operator name and secret are required'),
+  forbidden: row(403, 'never', 'Your role may not do this'),
+  reading_malformed: row(422, 'never', 'The opened reading does not have the documented form'),
+  signature_invalid: row(401, 'never', 'The device signature was not accepted'),
+  device_inactive: row(403, 'never', 'The device is not admitted'),
+  carrier_suspended: row(403, 'never', 'The carrier is not admitted'),
+  firmware_too_old: row(403, 'never', 'The reader firmware is older than the directory allows'),
+  quota_used_up: row(403, 'never', 'The quota of the carrier is used up'),
+  overloaded: row(503, 'later', 'The gateway is busy'),
+  rate_limited: row(429, 'later', 'Too many requests from this asker'),
+  session_invalid: row(401, 'new_session', 'The device token was not accepted'),
+  seal_rejected: row(400, 'new_session', 'The sealed reading could not be opened'),
+  challenge_invalid: row(422, 'new_challenge', 'The challenge was not accepted'),
+  challenge_expired: row(422, 'new_challenge', 'The challenge has expired'),
+  challenge_used: row(409, 'new_challenge', 'The challenge was used by another request'),
+  enc_invalid: row(422, 'new_challenge', 'The encapsulated key was not accepted'),
+  recipient_unknown: row(422, 'refresh_directory', 'The recipient key is not in use'),
+  in_progress: row(409, 'same', 'The same request is being answered'),
+  registry_stale: row(503, 'same', 'The registry cannot be read in time'),
+  trust_stale: row(503, 'same', 'The revocation list of the card issuer is not fresh'),
+  bureau_unavailable: row(503, 'same', 'The bureau did not answer in time'),
+  ledger_unavailable: row(503, 'same', 'The answer could not be recorded'),
+  internal: row(500, 'same', 'The gateway failed'),
+} as const satisfies Record<string, Row>
+
+export type ErrorCode = keyof typeof errorTable
+
+/** An error that may leave the gateway as its `code`. */
+export class GatewayError extends Error {
+  readonly code: ErrorCode
+  /** A fixed word for operators and the log. */
+  readonly reason: string
+  /** Seconds for `Retry-After`, where the asker should wait longer than the default. */
+  readonly retryAfterS: number | undefined
+
+  constructor(code: ErrorCode, reason: string, options?: { cause?: unknown; retryAfterS?: number }) {
+    super(`${code}: ${reason}`, options?.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'GatewayError'
+    this.code = code
+    this.reason = reason
+    this.retryAfterS = options?.retryAfterS
+  }
+}

@@ -1,0 +1,58 @@
+// Every bound of the gateway, by name and with its unit. Relations between them are asserted below.
+import { assert } from './assert.ts'
+
+export const limits = {
+  // Wire (PROTOCOL sections 1, 4, 6)
+  bodyBytesMax: 8 * 1024,
+  devicesBodyBytesMax: 512 * 1024,
+  readingBytes: 2048,
+  recordBytes: 256,
+  challengeBytes: 42,
+  challengesPerBatchMax: 64,
+  challengeTtlOneS: 120,
+  challengeTtlBatchS: 600,
+  clockSkewS: 5,
+  replayWindowS: 185,
+  guardExtraS: 190,
+  // Requests
+  requestMsMax: 3000,
+  leaseMs: 5000,
+  inFlightMax: 4096,
+  answerTokenLifeS: 86_400,
+  sessionLifeS: 43_200,
+  holdStepMs: 50,
+  holdMsMin: 150,
+  holdMsMax: 900,
+  // Card (structures of a reading)
+  derDepthMax: 16,
+  // Bureau (PROTOCOL section 11)
+  bureauBatchMax: 64,
+  bureauBatchesInFlightMax: 8,
+  bureauQueueMax: 8192,
+  bureauDeadlineMs: 800,
+  feedPollMs: 400,
+  feedFreshMs: 750,
+  feedPageMax: 1000,
+  feedWindowMs: 48 * 3_600_000,
+  feedChangesMax: 2_000_000,
+  // Registry (PROTOCOL section 12)
+  registryPollMs: 250,
+  registryFreshMs: 750,
+  registryRecordsMax: 50_000,
+  // Cache (PROTOCOL sections 7, 8)
+  cachePositiveMs: 86_400_000,
+  cacheNegativeMs: 60_000,
+  // Ledger (PROTOCOL section 9)
+  ledgerGroupMax: 512,
+  ledgerQueueMax: 8192,
+  consumedKeepMs: 3_600_000,
+  // Store
+  storeTimeoutMs: 200,
+  memoryStoreEntriesMax: 500_000,
+} as const
+
+assert(limits.leaseMs > limits.requestMsMax, 'a lease must outlive its request')
+assert(limits.guardExtraS > limits.replayWindowS, 'a guard must outlive the replay window')
+assert(limits.bureauDeadlineMs < limits.requestMsMax, 'the bureau must answer within the request')
+assert(limits.registryPollMs * 2 < limits.registryFreshMs, 'one late poll must not make news stale')
+assert(limits.feedPollMs <= 500 && limits.feedPollMs < limits.feedFreshMs, 'PROTOCOL section 11')

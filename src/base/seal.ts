@@ -1,0 +1,30 @@
+// What we seal at rest and on the wire: nonce12 random || AES-256-GCM ciphertext || tag16 (PROTOCOL section 1).
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto'
+
+export const nonceBytes = 12
+export const tagBytes = 16
+export const sealOverhead = nonceBytes + tagBytes
+
+/** Seals `plain` under a 256-bit key, bound to `aad`. */
+export function seal(key: KeyObject, plain: Uint8Array, aad: Uint8Array): Buffer {
+  const nonce = randomBytes(nonceBytes)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce)
+  cipher.setAAD(aad)
+  return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+}
+
+/** Opens what `seal` made; undefined if it is short, altered, or under another key or AAD. */
+export function open(key: KeyObject, sealed: Uint8Array, aad: Uint8Array): Buffer | undefined {
+  if (sealed.length < sealOverhead) return undefined
+  const end = sealed.length - tagBytes
+  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, nonceBytes), {
+    authTagLength: tagBytes,
+  })
+  decipher.setAAD(aad)
+  decipher.setAuthTag(sealed.subarray(end))
+  try {
+    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, end)), decipher.final()])
+  } catch {
+    return undefined // The tag did not match: the one outcome that this error can mean.
+  }
+}
