@@ -1,0 +1,196 @@
+// Configuration: one table of variables. All faults are told at once, each with the value, its source and
+// the fix. The only reader of the environment.
+import { limits } from './limits.ts'
+
+type Parse<T> = (text: string) => T | undefined
+type Setting<T> = { default: string; parse: Parse<T>; secret?: boolean; about: string; fix: string }
+
+const oneOf =
+  <const T extends string>(...words: T[]): Parse<T> =>
+  (text) =>
+    words.find((word) => word === text)
+
+const integer =
+  (min: number, max: number): Parse<number> =>
+  (text) =>
+    /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max ? Number(text) : undefined
+
+const url =
+  (...protocols: string[]): Parse<string> =>
+  (text) => {
+    if (text === '') return ''
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
+    return parsed && protocols.includes(parsed.protocol) ? text : undefined
+  }
+
+const words: Parse<string> = (text) => (text.trim() === '' ? undefined : text)
+const anyText: Parse<string> = (text) => text
+
+const setting = <T>(
+  defaultText: string,
+  parse: Parse<T>,
+  about: string,
+  fix: string,
+  secret = false,
+): Setting<T> => ({ default: defaultText, parse, about, fix, secret })
+
+const port = (text: string, about: string) =>
+  setting(text, integer(0, 65_535), about, 'a port from 0 (any free one) to 65535')
+
+export const settings = {
+  VOUCHSAFE_MODE: setting(
+    'development',
+    oneOf('development', 'production'),
+    'development makes its own PKI, first operator and bureau mock; production makes nothing by itself',
+    'development or production',
+  ),
+  VOUCHSAFE_DATA: setting('data', words, 'folder of the embedded databases', 'a folder that can be written'),
+  VOUCHSAFE_CERTS: setting(
+    'certs/dev',
+    words,
+    'folder of keys and certificates',
+    'a folder, see certs/README.md',
+  ),
+  VOUCHSAFE_ORIGIN: setting(
+    'https://localhost:8443',
+    url('https:'),
+    'issuer of all tokens',
+    'an https:// origin',
+  ),
+  DEVICE_HOST: setting('127.0.0.1', words, 'address of the device listener', 'an address, such as 0.0.0.0'),
+  DEVICE_PORT: port('8443', 'port of the device listener'),
+  CARRIER_HOST: setting('127.0.0.1', words, 'address of the carrier listener', 'an address, such as 0.0.0.0'),
+  CARRIER_PORT: port('9443', 'port of the carrier listener'),
+  OPERATOR_HOST: setting(
+    '127.0.0.1',
+    words,
+    'address of the operator listener',
+    'an address, such as 127.0.0.1',
+  ),
+  OPERATOR_PORT: port('9090', 'port of the operator listener'),
+  REDIS_URL: setting(
+    '',
+    url('redis:', 'rediss:'),
+    'Redis for guard and cache; empty: the embedded store',
+    'redis://host:6379, or rediss:// for TLS, or nothing',
+    true,
+  ),
+  CACHE_REDIS_URL: setting(
+    '',
+    url('redis:', 'rediss:'),
+    'a Redis of its own for the cache; empty: the one of REDIS_URL',
+    'redis://host:6379, or rediss:// for TLS, or nothing',
+    true,
+  ),
+  BUREAU_URL: setting(
+    '',
+    url('https:'),
+    'the bureau; empty in development: the mock is started beside the gateway',
+    'an https:// origin',
+  ),
+  BUREAU_DEADLINE_MS: setting(
+    String(limits.bureauDeadlineMs),
+    integer(50, 2000),
+    'overall deadline of a question to the bureau, ms',
+    'a number of ms from 50 to 2000',
+  ),
+  WORKERS: setting('1', integer(1, 64), 'gateway processes', 'a number from 1 to 64'),
+  LOG_LEVEL: setting(
+    'info',
+    oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace'),
+    'how much is logged',
+    'fatal, error, warn, info, debug or trace',
+  ),
+  DEVICE_RATE: setting('20', integer(1, 100_000), 'verifications a second of one device', 'a number from 1'),
+  OUTLET_RATE: setting(
+    '500',
+    integer(1, 1_000_000),
+    'verifications a second of one outlet',
+    'a number from 1',
+  ),
+  CARRIER_RATE: setting(
+    '20000',
+    integer(1, 10_000_000),
+    'verifications a second of one carrier',
+    'a number from 1',
+  ),
+  ADDRESS_RATE: setting(
+    '600',
+    integer(1, 10_000_000),
+    'session challenges a minute of one address',
+    'a number from 1',
+  ),
+  MIN_FIRMWARE: setting('1', integer(0, 999_999_999), 'oldest reader firmware admitted', 'a number from 0'),
+  OPERATOR_NAME: setting(
+    '',
+    anyText,
+    'who acts, for commands that change something',
+    'a name of operator list',
+  ),
+  OPERATOR_SECRET: setting('', anyText, 'secret of OPERATOR_NAME', 'the secret shown by operator add', true),
+} as const
+
+type Settings = typeof settings
+export type Config = {
+  readonly [K in keyof Settings]: Settings[K] extends Setting<infer T> ? T : never
+}
+
+/** All faults of a configuration, as lines for a person. Exit code 78 (EX_CONFIG of sysexits.h). */
+export class ConfigError extends Error {
+  readonly faults: readonly string[]
+  constructor(faults: readonly string[]) {
+    super(`The configuration has ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'}.`)
+    this.faults = faults
+  }
+}
+
+/** Reads the table from `env`, by default the environment of the process. Throws ConfigError. */
+export function readConfig(env: Record<string, string | undefined> = process.env): Config {
+  const faults: string[] = []
+  const values: Record<string, unknown> = {}
+  for (const [name, row] of Object.entries(settings) as [string, Setting<unknown>][]) {
+    const given = env[name]
+    const value = row.parse(given ?? row.default)
+    if (value === undefined) {
+      const shown = row.secret ? '(hidden)' : JSON.stringify(given)
+      faults.push(`${name} = ${shown} (from the environment) is not accepted. Fix: set it to ${row.fix}.`)
+    }
+    values[name] = value
+  }
+  const config = values as Config
+  faults.push(...faultsBetween(config))
+  if (faults.length > 0) throw new ConfigError(faults)
+  return config
+}
+
+function faultsBetween(config: Config): string[] {
+  const faults: string[] = []
+  if (config.WORKERS > 1 && config.REDIS_URL === '') {
+    faults.push(
+      `WORKERS = ${config.WORKERS} with no REDIS_URL: the embedded store is not shared between processes. ` +
+        'Fix: set REDIS_URL, or WORKERS to 1.',
+    )
+  }
+  if (config.WORKERS > 1) {
+    faults.push(
+      `WORKERS = ${config.WORKERS} (from the environment): this release runs one process. ` +
+        'Fix: set WORKERS to 1, and start more gateways on other ports.',
+    )
+  }
+  if (config.VOUCHSAFE_MODE === 'production' && config.REDIS_URL === '') {
+    faults.push(
+      'REDIS_URL is empty (the default) and VOUCHSAFE_MODE is production: the embedded store forgets its ' +
+        'guards at a restart. Fix: set REDIS_URL to redis://host:6379.',
+    )
+  }
+  if (config.VOUCHSAFE_MODE === 'production' && config.BUREAU_URL === '') {
+    faults.push(
+      'BUREAU_URL is empty (the default) and VOUCHSAFE_MODE is production: no mock is started there. ' +
+        'Fix: set BUREAU_URL to the https:// origin of the bureau.',
+    )
+  }
+  return faults
+}
+
+/** A copy of the environment for a child process, with changes. */
+export const childEnvironment = (changes: Record<string, string>) => ({ ...process.env, ...changes })

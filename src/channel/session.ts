@@ -1,0 +1,40 @@
+// What a device signs to log in, and what follows from it (PROTOCOL section 5).
+import type { KeyObject } from 'node:crypto'
+import { sha256, u32, u64 } from '../base/bytes.ts'
+import { open, seal } from '../base/seal.ts'
+import { bind } from '../base/t2l.ts'
+
+/** Ids and keys decoded; `courier` is 16 zeros if there is none. */
+export type SessionRequest = {
+  device: Buffer
+  recipient: Buffer
+  enc: Buffer
+  challenge: Buffer
+  firmware: number
+  courier: Buffer
+}
+
+/** What the device key signs. */
+export const signedSession = (r: SessionRequest) =>
+  bind('session', r.challenge, r.device, r.recipient, r.enc, u32(r.firmware), r.courier)
+
+export const deriveSid = (challenge: Buffer, device: Buffer, enc: Buffer) =>
+  sha256(bind('sid', challenge, device, enc)).subarray(0, 16)
+
+/** Names a session request, signature included: the same bytes again are a retry, others are not. */
+export const sessionDigest = (r: SessionRequest, signature: Buffer) =>
+  sha256(
+    bind('session-request', r.challenge, r.device, r.recipient, r.enc, u32(r.firmware), r.courier, signature),
+  )
+
+type WrapContext = { sid: Buffer; device: Buffer; carrier: string; expMs: number }
+
+const wrapAad = (c: WrapContext) => bind('session-key', c.sid, c.device, c.carrier, u64(c.expMs))
+
+/** Seals the session key into the device token, so that any node can open any reading. */
+export const wrapSessionKey = (wrap: KeyObject, key: KeyObject, context: WrapContext) =>
+  seal(wrap, key.export(), wrapAad(context))
+
+/** 32 bytes, or undefined if the wrapped key does not belong to this context. */
+export const unwrapSessionKey = (wrap: KeyObject, wrapped: Buffer, context: WrapContext) =>
+  open(wrap, wrapped, wrapAad(context))
