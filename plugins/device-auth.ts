@@ -1,0 +1,33 @@
+// Decorates `deviceAuth`: row 2 of the order of checks. The checked token becomes `request.session`.
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { present } from '../src/base/assert.ts'
+import { GatewayError } from '../src/base/errors.ts'
+import type { DeviceSession } from '../src/token/claims.ts'
+import type { TokenHolders } from './token-holders.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    session: DeviceSession | undefined
+  }
+  interface FastifyInstance {
+    deviceAuth(request: FastifyRequest): Promise<void>
+  }
+}
+
+const bearer = /^Bearer ([A-Za-z0-9_.-]{1,4096})$/
+
+export default fp<{ tokens: Pick<TokenHolders, 'checkDevice'> }>(
+  async (app, { tokens }) => {
+    app.decorateRequest('session', undefined)
+    app.decorate('deviceAuth', async (request: FastifyRequest) => {
+      const token = bearer.exec(request.headers.authorization ?? '')?.[1]
+      if (!token) throw new GatewayError('session_invalid', 'token_missing')
+      request.session = await tokens.checkDevice(token)
+    })
+  },
+  { name: 'device-auth', dependencies: ['errors'] },
+)
+
+/** The session of a request that passed `deviceAuth`. */
+export const sessionOf = (request: FastifyRequest) => present(request.session, 'the session of the request')

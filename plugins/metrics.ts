@@ -1,0 +1,72 @@
+// Counts and durations, in a registry of this process. Label sets are closed; no label names anyone.
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
+import fp from 'fastify-plugin'
+
+export function createMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  return {
+    registry,
+    requests: new Counter({
+      name: 'vouchsafe_requests_total',
+      help: 'Requests answered, by route, status and code',
+      labelNames: ['route', 'status', 'code'],
+      registers,
+    }),
+    duration: new Histogram({
+      name: 'vouchsafe_request_seconds',
+      help: 'From the first byte of a request to the last of its response; a no includes its hold',
+      labelNames: ['route'],
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3],
+      registers,
+    }),
+    answers: new Counter({
+      name: 'vouchsafe_answers_total',
+      help: 'Answers given, yes and no together: the share of each is nobody else’s business',
+      registers,
+    }),
+    storeFailures: new Counter({
+      name: 'vouchsafe_store_failures_total',
+      help: 'Store calls that failed; the ledger decided instead',
+      registers,
+    }),
+    bureauBatches: new Counter({
+      name: 'vouchsafe_bureau_batches_total',
+      help: 'Batches sent to the bureau',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    bureauQuestions: new Counter({
+      name: 'vouchsafe_bureau_questions_total',
+      help: 'Questions that left for the bureau',
+      registers,
+    }),
+    ledgerGroups: new Histogram({
+      name: 'vouchsafe_ledger_group_entries',
+      help: 'Entries in one commit of the ledger',
+      buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+      registers,
+    }),
+    ready: new Gauge({
+      name: 'vouchsafe_ready_parts',
+      help: '1 for each part that is ready',
+      labelNames: ['part'],
+      registers,
+    }),
+  }
+}
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+export default fp<{ metrics: Metrics }>(
+  async (app, { metrics }) => {
+    app.addHook('onResponse', async (request, reply) => {
+      const route = request.routeOptions.url ?? 'none'
+      const code = request.refusedAs ?? 'none'
+      metrics.requests.inc({ route, status: String(reply.statusCode), code })
+      metrics.duration.observe({ route }, reply.elapsedTime / 1000)
+    })
+  },
+  { name: 'metrics', dependencies: ['errors'] },
+)

@@ -1,0 +1,61 @@
+// How a request enters: its id, when its body was complete, strict JSON, and one log line when it has left.
+import { randomUUID } from 'node:crypto'
+import type { FastifyServerOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Clock } from '../src/base/clock.ts'
+import { GatewayError } from '../src/base/errors.ts'
+import { parseJson } from '../src/base/json.ts'
+import { limits } from '../src/base/limits.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Monotonic ms at which the last body byte was read. */
+    arrivedAt: number
+  }
+}
+
+/** Options of every listener: nothing of a request is logged but what this plugin writes. */
+export const requestOptions = {
+  bodyLimit: limits.bodyBytesMax,
+  disableRequestLogging: true,
+  genReqId: () => randomUUID(),
+  requestTimeout: 10_000,
+  ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+  routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
+} as const satisfies FastifyServerOptions
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+function decodeText(body: Buffer): string | undefined {
+  try {
+    return utf8.decode(body)
+  } catch {
+    return undefined // Not UTF-8, so not JSON (RFC 8259 section 8.1).
+  }
+}
+
+export default fp<{ clock: Clock }>(
+  async (app, { clock }) => {
+    app.decorateRequest('arrivedAt', 0)
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+      request.arrivedAt = clock.mono()
+      const text = decodeText(body as Buffer)
+      const parsed = text === undefined ? undefined : parseJson(text)
+      if (parsed) done(null, parsed.value)
+      else done(new GatewayError('malformed', 'not_json'))
+    })
+    app.addHook('onRequest', async (request) => {
+      request.arrivedAt = clock.mono()
+      for (const name in request.headers) {
+        if (name.includes('client-cert')) throw new GatewayError('malformed', 'client_certificate_header')
+      }
+    })
+    app.addHook('onResponse', async (request, reply) => {
+      const route = request.routeOptions.url ?? 'none'
+      const ms = Math.round(reply.elapsedTime * 10) / 10
+      request.log.info({ route, status: reply.statusCode, code: request.refusedAs, ms }, 'request done')
+    })
+  },
+  { name: 'requests', dependencies: ['errors'] },
+)

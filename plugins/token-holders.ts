@@ -1,0 +1,143 @@
+// Signs and checks our two kinds of JWT with @fastify/jwt: one detached instance per key, because its keys
+// are fixed at registration (PROTOCOL sections 5, 7). Owns nothing to close: holders have no resources.
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import jwt, { type FastifyJWTOptions, type JWT } from '@fastify/jwt'
+import Fastify from 'fastify'
+import { parseBase64url, printBase64url, sha256 } from '../src/base/bytes.ts'
+import { type Clock, dayMs, epochOf } from '../src/base/clock.ts'
+import { GatewayError } from '../src/base/errors.ts'
+import { printP256Spki } from '../src/base/p256.ts'
+import type { Keyring } from '../src/keys/keyring.ts'
+import {
+  type AnswerClaims,
+  type DeviceClaims,
+  type DeviceSession,
+  gatewayAudience,
+  parseDeviceClaims,
+} from '../src/token/claims.ts'
+
+export type TokenKey = { kid: string; spki: Buffer }
+
+const refusal = (reason: string, cause?: unknown) => new GatewayError('session_invalid', reason, { cause })
+const kidOf = (spki: Buffer) => printBase64url(sha256(spki).subarray(0, 8))
+
+/** A Fastify of its own that only holds one registration of @fastify/jwt under `namespace`. */
+async function hold(namespace: string, options: FastifyJWTOptions): Promise<JWT> {
+  const app = Fastify()
+  await app.register(jwt, { ...options, namespace })
+  await app.ready()
+  return (app.jwt as unknown as Record<string, JWT>)[namespace] as JWT
+}
+
+function holdAnswer(key: KeyObject, kid: string, issuer: string): Promise<JWT> {
+  const pem = { format: 'pem' } as const
+  const secret = {
+    private: key.export({ ...pem, type: 'pkcs8' }) as string,
+    public: createPublicKey(key).export({ ...pem, type: 'spki' }) as string,
+  }
+  const header = { alg: 'ES256', typ: 'answer+jwt', kid }
+  return hold('answer', { secret, sign: { algorithm: 'ES256', iss: issuer, header } } as FastifyJWTOptions)
+}
+
+function holdDevice(key: KeyObject, kid: string, issuer: string): Promise<JWT> {
+  return hold('device', {
+    secret: key.export(),
+    sign: {
+      algorithm: 'HS256',
+      iss: issuer,
+      aud: gatewayAudience,
+      header: { alg: 'HS256', typ: 'device+jwt', kid },
+    },
+    verify: {
+      algorithms: ['HS256'],
+      allowedIss: issuer,
+      allowedAud: gatewayAudience,
+      checkTyp: 'device+jwt',
+      requiredClaims: ['iss', 'aud', 'sub', 'iat', 'exp'],
+      cache: false,
+      ignoreExpiration: true, // Checked below, by the gateway's own clock.
+    },
+  } as FastifyJWTOptions)
+}
+
+export function createTokenHolders(options: { keyring: Keyring; issuer: string; clock: Clock }) {
+  const { keyring, issuer, clock } = options
+  const devices = new Map<number, Promise<JWT>>()
+  const answers = new Map<number, Promise<JWT>>()
+  keyring.onChange(() => {
+    for (const day of devices.keys()) if (!keyring.get('device-token', day)) devices.delete(day)
+    for (const epoch of answers.keys()) if (!keyring.get('token', epoch)) answers.delete(epoch)
+  })
+
+  async function deviceHolder(day: number): Promise<JWT | undefined> {
+    const key = await keyring.find('device-token', day)
+    if (!key) return undefined
+    const holder = devices.get(day) ?? holdDevice(key, String(day), issuer)
+    devices.set(day, holder)
+    return holder
+  }
+
+  return {
+    async signAnswer(claims: AnswerClaims): Promise<string> {
+      const { epoch, key } = await keyring.current('token')
+      const holder = answers.get(epoch) ?? holdAnswer(key, kidOf(printP256Spki(key)), issuer)
+      answers.set(epoch, holder)
+      return (await holder).sign(claims)
+    },
+
+    /** Signed under the day of its `iat`, which is also the day of the key that wraps the session key. */
+    async signDevice(claims: DeviceClaims): Promise<string> {
+      const holder = await deviceHolder(epochOf(claims.iat * 1000, dayMs))
+      if (!holder) throw new GatewayError('internal', 'device_token_key_missing')
+      return holder.sign(claims)
+    },
+
+    /** Row 2 of PROTOCOL section 7. Throws `session_invalid`, whatever was wrong. */
+    async checkDevice(token: string): Promise<DeviceSession> {
+      const holder = await deviceHolder(kidOfDay(token))
+      if (!holder) throw refusal('kid_unknown')
+      let claims: DeviceClaims
+      try {
+        claims = holder.verify<DeviceClaims>(token)
+      } catch (cause) {
+        throw refusal('token_refused', cause)
+      }
+      const session = parseDeviceClaims(claims)
+      if (!session) throw refusal('claims_malformed')
+      if (!Number.isSafeInteger(session.expS) || session.expS * 1000 <= clock.now())
+        throw refusal('token_ended')
+      return session
+    },
+
+    /** Public halves of the token keys in use, oldest first. */
+    tokenKeys(): TokenKey[] {
+      return keyring.all('token').map(({ key }) => {
+        const spki = printP256Spki(key)
+        return { kid: kidOf(spki), spki }
+      })
+    },
+
+    /** RFC 7517 set of the token keys. */
+    jwks() {
+      const keys = keyring.all('token').map(({ key }) => {
+        const kid = kidOf(printP256Spki(key))
+        return { ...createPublicKey(key).export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }
+      })
+      return { keys }
+    },
+  }
+}
+
+export type TokenHolders = ReturnType<typeof createTokenHolders>
+
+/** The day in a token's header; nothing else of it is believed before the signature is checked. */
+function kidOfDay(token: string): number {
+  const head = parseBase64url(token.slice(0, Math.max(0, token.indexOf('.'))))
+  try {
+    const { kid } = JSON.parse(head?.toString() ?? '') as { kid?: unknown }
+    if (typeof kid === 'string' && /^\d{1,6}$/.test(kid)) return Number(kid)
+  } catch {
+    // Not JSON: refused below like every other wrong header.
+  }
+  throw refusal('header_malformed')
+}

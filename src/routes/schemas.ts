@@ -1,0 +1,95 @@
+// Shapes of every body on the wire, as JSON Schema; what TypeBox cannot say (canonical base64url) is
+// checked by `decode` before anything else looks at a field (PROTOCOL section 1).
+import { type TSchema, Type } from 'typebox'
+import { base64urlLength, parseBase64url } from '../base/bytes.ts'
+import { errorTable, GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import { sealOverhead } from '../base/seal.ts'
+
+/** Base64url of exactly `bytes` bytes. */
+const Binary = (bytes: number, description: string) => {
+  const length = base64urlLength(bytes)
+  return Type.String({ minLength: length, maxLength: length, pattern: '^[A-Za-z0-9_-]+$', description })
+}
+
+const object = <T extends Record<string, TSchema>>(fields: T, description?: string) =>
+  Type.Object(fields, { additionalProperties: false, ...(description ? { description } : {}) })
+
+const version = Type.Literal(1, { description: 'Version of the protocol' })
+const Challenge = Binary(limits.challengeBytes, 'A challenge; the last byte is its index in the batch')
+
+export const sealedBytes = limits.readingBytes + sealOverhead
+
+export const ChallengeRequest = Type.Union([
+  object({ purpose: Type.Literal('session'), device: Binary(16, 'Device id') }),
+  object({
+    purpose: Type.Literal('reading'),
+    count: Type.Integer({ minimum: 1, maximum: limits.challengesPerBatchMax }),
+  }),
+])
+
+export const ChallengeGiven = object({
+  challenge: Challenge,
+  count: Type.Integer(),
+  expiresIn: Type.Integer({ description: 'Seconds' }),
+})
+
+export const SessionBody = object({
+  v: version,
+  device: Binary(16, 'Device id'),
+  recipient: Binary(8, 'Recipient id from the directory'),
+  enc: Binary(65, 'HPKE encapsulated key, an uncompressed P-256 point'),
+  challenge: Challenge,
+  firmware: Type.Integer({ minimum: 0, maximum: 0xffffffff }),
+  courier: Binary(16, 'Opaque id of the courier, chosen by the carrier; zeros if none'),
+  signature: Binary(64, 'By the device key, r||s'),
+})
+
+export const SessionGiven = object({
+  token: Type.String(),
+  carrier: Type.String(),
+  expiresIn: Type.Integer({ description: 'Seconds' }),
+  challenge: Challenge,
+  count: Type.Integer(),
+})
+
+export const VerifyBody = object({
+  v: version,
+  challenge: Challenge,
+  parcel: Binary(32, 'Commitment to the waybill'),
+  sealed: Binary(sealedBytes, 'The sealed reading'),
+})
+
+export const AnswerGiven = object({
+  answer: Type.Union([Type.Literal('yes'), Type.Literal('no')]),
+  token: Type.String({ description: 'JWT ES256, typ answer+jwt' }),
+})
+
+export const Problem = object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.Union(Object.keys(errorTable).map((code) => Type.Literal(code))),
+    requestId: Type.String(),
+    retry: Type.String(),
+  },
+  'RFC 9457',
+)
+
+/** The problem responses of a route, for its schema. */
+export const problems = (...statuses: number[]) =>
+  Object.fromEntries(
+    statuses.map((status) => [status, { content: { 'application/problem+json': { schema: Problem } } }]),
+  )
+
+/** Decodes named base64url fields of a body; `400 malformed` unless each is canonical. */
+export function decode<K extends string>(body: Record<K, unknown>, ...names: K[]): Record<K, Buffer> {
+  const out = {} as Record<K, Buffer>
+  for (const name of names) {
+    const bytes = parseBase64url(String(body[name]))
+    if (!bytes) throw new GatewayError('malformed', 'base64url_not_canonical')
+    out[name] = bytes
+  }
+  return out
+}

@@ -1,0 +1,181 @@
+// The product on one screen: rows 3-17 of the order of checks (PROTOCOL section 7). Rows 1 and 2 are HTTP's.
+// Cheap before dear; nothing secret is touched before the sender is known; no answer before its record.
+import { createSecretKey } from 'node:crypto'
+import { sha256 } from '../base/bytes.ts'
+import { GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import { checkCard, type Person, type VerifiedCard } from '../card/check.ts'
+import { enabledSuites, parseReading, type Reading } from '../card/reading.ts'
+import { purpose } from '../channel/challenge.ts'
+import { openReading, requestDigest } from '../channel/sealing.ts'
+import { unwrapSessionKey } from '../channel/session.ts'
+import { deriveJti } from '../ledger/entry.ts'
+import { answerClaims, type DeviceSession } from '../token/claims.ts'
+import { assertAdmitted } from './admission.ts'
+import { decide, type Preparation, prepare } from './decision.ts'
+import { assertChallenge } from './freshness.ts'
+import { holdMs, releaseAt } from './hold.ts'
+import { type Consumed, Once, type Outcome } from './once.ts'
+import { type AnswerWord, answerCode, noTransaction, wordOf } from './outcome.ts'
+import type { Services, VerifyEntry } from './services.ts'
+
+/** A verify request after rows 1 and 2: shapes are right, the device token was checked. */
+export type VerifyRequest = {
+  session: DeviceSession
+  challenge: Buffer
+  parcel: Buffer
+  sealed: Buffer
+  /** Monotonic ms at which the last body byte was read. */
+  arrivedAt: number
+}
+
+export type Given = { answer: AnswerWord; token: string }
+
+/** What the card came to: refusal 0 with the card, or a refusal, with the person where the chip was right. */
+export type CardOutcome = { refusal: number; card?: VerifiedCard; person?: Person }
+
+/** A request on its way, after row 6. */
+export type Opened = VerifyRequest & { digest: Buffer; expiresMs: number; guardUntilMs: number }
+
+export function createVerifier(services: Services) {
+  const once = new Once<Given>({
+    store: services.store,
+    find: (challenge) => services.ledger.find(challenge),
+    clock: services.clock,
+    onStoreLost: services.onStoreLost,
+  })
+
+  return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
+    const { device, sid } = request.session
+    await assertAdmitted(services, request.session) // row 3
+    services.takeRate(request.session) // row 4
+    const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
+    const reading = await unseal(services, request) // row 6
+    const card = checkCardOf(services, request, reading) // rows 7-12: never return
+    const digest = requestDigest({ ...request, device, sid }, request.sealed)
+    const opened: Opened = { ...request, ...challenge, digest }
+    const replayOnly = challenge.state === 'replay_only'
+    return once.run<Preparation>(
+      { challenge: request.challenge, digest, guardUntilMs: challenge.guardUntilMs, replayOnly }, // row 13
+      {
+        prefetch: () => prepare(services, opened, card),
+        run: (preparation) => answer(services, opened, { card, preparation }),
+        again: (consumed) => give(services, opened, consumed),
+      },
+    )
+  }
+}
+
+/** Row 6: the session key from the device token, the seal, then the reading's shape. */
+async function unseal(services: Services, request: VerifyRequest): Promise<Reading> {
+  const { session, challenge, parcel } = request
+  const { device, sid, carrier } = session
+  const wrap = await services.wrapKey(session.expS)
+  const raw =
+    wrap && unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expMs: session.expS * 1000 })
+  if (!raw) throw new GatewayError('session_invalid', 'session_key_not_opened')
+  const plain = openReading(createSecretKey(raw), request.sealed, { device, sid, challenge, parcel, carrier })
+  if (!plain) throw new GatewayError('seal_rejected', 'seal_rejected')
+  const reading = parseReading(plain)
+  if (!reading) throw new GatewayError('reading_malformed', 'reading_malformed')
+  if (!enabledSuites.has(reading.suite)) throw new GatewayError('reading_malformed', 'suite_not_enabled')
+  return reading
+}
+
+function checkCardOf(services: Services, request: VerifyRequest, reading: Reading): CardOutcome {
+  const { challenge, parcel, session } = request
+  const context = { challenge, parcel, device: session.device, carrier: session.carrier }
+  return checkCard(reading, { context, trust: services.trust(), nowMs: services.clock.now() })
+}
+
+/** Rows 13-17 for a request that is the first with its challenge. */
+async function answer(
+  services: Services,
+  opened: Opened,
+  found: { card: CardOutcome; preparation: Preparation },
+): Promise<Given> {
+  const { card, preparation } = found
+  const undecided = () =>
+    record(services, opened, { type: 'undecided', card, refusal: 0, transaction: noTransaction })
+  const decision = card.refusal
+    ? { refusal: card.refusal, transaction: noTransaction, keep: () => {} }
+    : await decide(services, preparation, undecided) // rows 13-15
+  await assertAdmitted(services, opened.session) // row 3 again, just before row 16
+  const consumed = await record(services, opened, { type: 'verify', card, ...decision }) // row 16
+  const given = await give(services, opened, consumed) // row 17
+  decision.keep()
+  if (given.answer === 'no') await hold(services, opened)
+  return given
+}
+
+/** Row 16: nothing is told before this entry is durable. The winner's answer where another came first. */
+async function record(
+  services: Services,
+  opened: Opened,
+  what: { type: VerifyEntry['type']; card: CardOutcome; refusal: number; transaction: Buffer },
+): Promise<Consumed> {
+  const { session, challenge, parcel, digest, expiresMs } = opened
+  const person = what.card.card ?? what.card.person
+  const decided = what.refusal === 0 ? answerCode.yes : answerCode.no
+  const answer = what.type === 'undecided' ? answerCode.undecided : decided
+  const entry: VerifyEntry = {
+    type: what.type,
+    digest,
+    challenge,
+    expiresMs,
+    answer,
+    carrier: session.carrier,
+    outlet: session.outlet,
+    device: session.device,
+    courier: session.courier,
+    parcel,
+    sealedHash: sha256(opened.sealed),
+    refusal: what.refusal,
+    transaction: what.transaction,
+    subject: person && {
+      docType: person.docType,
+      state: person.state,
+      number: person.number,
+      serial: person.serial,
+    },
+  }
+  const appended = await withinRequest(services, opened, services.ledger.append(entry))
+  if (!('lost' in appended)) return { ...appended, digest, answer }
+  if (!appended.lost.equals(digest)) throw new GatewayError('challenge_used', 'consumed')
+  const winner = await services.ledger.find(challenge)
+  if (!winner) throw new GatewayError('ledger_unavailable', 'winner_not_found')
+  return winner
+}
+
+/** A request ends within 3 s of arrival, before its lease; a commit that is late is settled by the retry. */
+async function withinRequest<T>(services: Services, opened: Opened, work: Promise<T>): Promise<T> {
+  const leftMs = Math.max(1, opened.arrivedAt + limits.requestMsMax - services.clock.mono())
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, refuse) => {
+    timer = setTimeout(() => refuse(new GatewayError('ledger_unavailable', 'commit_late')), leftMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** The answer and its token, made from the entry alone, so that any node makes the same again. */
+async function give(services: Services, opened: Opened, consumed: Consumed): Promise<Given> {
+  const { session, parcel, digest } = opened
+  const answer = wordOf(consumed.answer)
+  const { index, leaf, timeMs } = consumed
+  const jti = deriveJti(digest)
+  const { carrier, device } = session
+  const claims = answerClaims({ answer, carrier, device, parcel, jti, leaf, index, timeMs })
+  return { answer, token: await services.signAnswer(claims) }
+}
+
+/** Row 17: a no waits for its place on the grid, and for the asker to be still admitted then. */
+async function hold(services: Services, opened: Opened): Promise<void> {
+  const now = services.clock.mono()
+  const at = releaseAt(opened.arrivedAt, now, holdMs(services.bureauDelayP999Ms()))
+  await services.sleep(at - now)
+  await assertAdmitted(services, opened.session)
+}
