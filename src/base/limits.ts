@@ -18,6 +18,8 @@ export const limits = {
   requestMsMax: 3000,
   leaseMs: 5000,
   inFlightMax: 4096,
+  eventLoopDelayMsMax: 1000,
+  bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
   sessionLifeS: 43_200,
   holdStepMs: 50,

@@ -1,0 +1,139 @@
+// What the serving thread posts to the ledger's worker: all appends of one turn in one own ArrayBuffer, which
+// is transferred. A pooled Buffer would be cloned with its whole pool, and with whatever else lies in it.
+import { u8, u64 } from '../base/bytes.ts'
+import { parseT2l, printT2l } from '../base/t2l.ts'
+import type { Subject } from './entry.ts'
+
+export type VerifyEntry = {
+  type: 'verify' | 'undecided'
+  digest: Buffer
+  challenge: Buffer
+  /** End of the challenge, Unix ms: its row in `consumed` is kept until 1 h after. */
+  expiresMs: number
+  answer: 1 | 2 | 3
+  carrier: string
+  outlet: string
+  device: Buffer
+  courier: Buffer
+  parcel: Buffer
+  sealedHash: Buffer
+  refusal: number
+  transaction: Buffer
+  /** Undefined where rows 7-11 refused: the tags are random then. */
+  subject: Subject | undefined
+}
+export type SessionEntry = {
+  type: 'session'
+  digest: Buffer
+  challenge: Buffer
+  expiresMs: number
+  /** UTF-8 JSON. */
+  act: string
+}
+/** `seq` of the registry's change that this act records: at most one entry for each. */
+export type ActEntry = { type: 'act'; kind: 4 | 5 | 6 | 7 | 8 | 9; act: string; seq?: number }
+export type Append = VerifyEntry | SessionEntry | ActEntry
+
+const shape = { verify: 1, undecided: 2, session: 3, act: 4 } as const
+const noSubject = Buffer.alloc(0)
+
+function printAppend(append: Append): Buffer {
+  const kind = u8(shape[append.type])
+  if (append.type === 'act') return printT2l(kind, u8(append.kind), append.act, u64(append.seq ?? 0))
+  const { digest, challenge } = append
+  const expires = u64(append.expiresMs)
+  if (append.type === 'session') return printT2l(kind, digest, challenge, expires, append.act)
+  const { answer, carrier, outlet, device, courier, parcel, sealedHash, refusal, transaction, subject } =
+    append
+  const who = [carrier, outlet, device, courier, parcel] as const
+  const person = subject
+    ? printT2l(subject.docType, subject.state, subject.number, subject.serial)
+    : noSubject
+  const head = [kind, digest, challenge, expires, u8(answer)] as const
+  return printT2l(...head, ...who, sealedHash, u8(refusal), transaction, person)
+}
+
+function parseSubject(bytes: Buffer): Subject | undefined {
+  const fields = parseT2l(bytes, [1, 2, 3, 4])
+  if (!fields) return undefined
+  const [docType, state, number, serial] = fields as [Buffer, Buffer, Buffer, Buffer]
+  return { docType: docType.toString(), state: state.toString(), number: number.toString(), serial }
+}
+
+function parseAppend(bytes: Buffer): Append {
+  const kind = bytes[3]
+  const count = kind === shape.act ? 4 : kind === shape.session ? 5 : 14
+  const f = parseT2l(
+    bytes,
+    Array.from({ length: count }, (_, i) => i + 1),
+  ) as Buffer[] | undefined
+  if (!f) throw new Error('vouchsafe has a defect: a message to the ledger has a wrong form')
+  const at = (i: number) => f[i] as Buffer
+  if (kind === shape.act) {
+    const seq = Number(at(3).readBigUInt64BE())
+    return { type: 'act', kind: at(1).readUInt8() as 4, act: at(2).toString(), ...(seq > 0 ? { seq } : {}) }
+  }
+  const consumed = { digest: at(1), challenge: at(2), expiresMs: Number(at(3).readBigUInt64BE()) }
+  if (kind === shape.session) return { type: 'session', ...consumed, act: at(4).toString() }
+  return {
+    type: kind === shape.verify ? 'verify' : 'undecided',
+    ...consumed,
+    answer: at(4).readUInt8() as 1 | 2 | 3,
+    carrier: at(5).toString(),
+    outlet: at(6).toString(),
+    device: at(7),
+    courier: at(8),
+    parcel: at(9),
+    sealedHash: at(10),
+    refusal: at(11).readUInt8(),
+    transaction: at(12),
+    subject: at(13).length > 0 ? parseSubject(at(13)) : undefined,
+  }
+}
+
+/** Packs appends, each after its length as u32, into one ArrayBuffer of their own. */
+export function packAppends(appends: readonly Append[]): ArrayBuffer {
+  const parts = appends.map(printAppend)
+  const size = parts.reduce((sum, part) => sum + 4 + part.length, 0)
+  const out = new ArrayBuffer(size)
+  const bytes = Buffer.from(out)
+  let at = 0
+  for (const part of parts) {
+    bytes.writeUInt32BE(part.length, at)
+    part.copy(bytes, at + 4)
+    at += 4 + part.length
+  }
+  return out
+}
+
+export function unpackAppends(packed: ArrayBuffer): Append[] {
+  const bytes = Buffer.from(packed)
+  const appends: Append[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.readUInt32BE(at)
+    appends.push(parseAppend(bytes.subarray(at + 4, at + 4 + length)))
+    at += 4 + length
+  }
+  return appends
+}
+
+export type ToWorker =
+  | { kind: 'append'; id: number; nowMs: number; packed: ArrayBuffer }
+  | { kind: 'keys'; day: number; record: Uint8Array; tag: Uint8Array }
+  | { kind: 'noKeys'; day: number }
+  | { kind: 'close' }
+
+/** `index` is that of the entry; a lost append has the winner's digest (empty for an act). */
+export type Committed =
+  | { index: number; timeMs: number; leaf: Uint8Array }
+  | { index: number; lost: Uint8Array }
+export type FromWorker =
+  | { kind: 'ready' }
+  | {
+      kind: 'done'
+      results: { id: number; first: number; committed: Committed[] }[]
+      size: number
+      ms: number
+    }
+  | { kind: 'failed'; results: { id: number; first: number; count: number }[]; reason: string }
+  | { kind: 'needKeys'; day: number }

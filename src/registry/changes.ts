@@ -1,0 +1,69 @@
+// The change feed: every change of the registry has a row, numbered in commit order by one counter row that
+// its transaction updates; a database sequence would number before the commit (PROTOCOL section 12).
+import type { Transaction } from 'kysely'
+import type { RegistryDb, RegistryTables } from './schema.ts'
+
+export type ChangeKind = 'carrier' | 'device' | 'operator'
+
+/** `act`: UTF-8 JSON that names act, subject and operator, and nothing of a person who sends parcels. */
+export type Change = {
+  seq: number
+  timeMs: number
+  kind: ChangeKind
+  subject: string
+  operator: string
+  act: string
+}
+
+type Described = {
+  kind: ChangeKind
+  subject: string
+  operator: string
+  nowMs: number
+  act: Record<string, unknown> & { act: string }
+}
+
+/** Runs a change and its row in one transaction; resolves to the row's seq and what the change came to. */
+export async function change<T>(
+  db: RegistryDb,
+  described: (result: T) => Described,
+  work: (tx: Transaction<RegistryTables>) => Promise<T>,
+): Promise<{ seq: number; result: T }> {
+  return db.transaction().execute(async (tx) => {
+    // The counter first: it takes the write lock, so that what `work` reads cannot change under it.
+    const counter = await tx
+      .updateTable('counters')
+      .set((eb) => ({ value: eb('value', '+', 1) }))
+      .where('name', '=', 'changes')
+      .returning('value')
+      .executeTakeFirstOrThrow()
+    const result = await work(tx)
+    const { kind, subject, operator, nowMs, act } = described(result)
+    const seq = Number(counter.value)
+    const row = { seq, time: nowMs, kind, subject, operator, act: JSON.stringify({ ...act, operator }) }
+    await tx.insertInto('changes').values(row).execute()
+    return { seq, result }
+  })
+}
+
+/** Changes after `seq`, oldest first, at most `limit`. */
+export async function changesAfter(db: RegistryDb, seq: number, limit: number): Promise<Change[]> {
+  const rows = await db
+    .selectFrom('changes')
+    .selectAll()
+    .where('seq', '>', seq)
+    .orderBy('seq')
+    .limit(limit)
+    .execute()
+  return rows.map(({ time, kind, ...row }) => ({
+    ...row,
+    seq: Number(row.seq),
+    timeMs: Number(time),
+    kind: kind as ChangeKind,
+  }))
+}
+
+export async function headOfChanges(db: RegistryDb): Promise<number> {
+  const row = await db.selectFrom('counters').select('value').where('name', '=', 'changes').executeTakeFirst()
+  return Number(row?.value ?? 0)
+}

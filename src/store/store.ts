@@ -1,0 +1,48 @@
+// The few atomic needs of the gateway behind one interface: guards of challenges, sealed cached answers
+// (PROTOCOL sections 4, 8). It knows neither what a guard says nor whom an answer is about.
+import { printBase64url } from '../base/bytes.ts'
+
+/** Either store; both pass the one contract of test/store/contract.ts. */
+export interface Store {
+  readonly kind: 'memory' | 'redis'
+  /**
+   * First write of a guard: SET NX GET PX. Resolves to undefined if we wrote it, else to the value that
+   * stands. Rejects with StoreUnavailable; the write may have been applied all the same.
+   */
+  claimGuard(challenge: Buffer, value: Buffer, ttlMs: number): Promise<Buffer | undefined>
+  /** Rejects with StoreUnavailable. */
+  readGuard(challenge: Buffer): Promise<Buffer | undefined>
+  /** Writes whatever stands. Not awaited: a failure is counted, never thrown, because the commit decides. */
+  putGuard(challenge: Buffer, value: Buffer, ttlMs: number): void
+  /** One value or undefined per key, in the order of `keys`. Rejects with StoreUnavailable. */
+  readAnswers(keys: readonly string[]): Promise<(Buffer | undefined)[]>
+  /** Not awaited: a lost answer is only a question more to the bureau. Failures are counted. */
+  putAnswer(key: string, value: Buffer, ttlMs: number): void
+  /** Writes that nobody waited for and that were lost, since the start. */
+  readonly writesLost: number
+  /** Whether a call made now would be tried. */
+  isUp(): boolean
+  /** Ends the store; later calls reject. Never throws. */
+  close(): Promise<void>
+}
+
+/** Why a store did not do what was asked: fixed words for operators. */
+export type StoreFault = 'closed' | 'full' | 'timeout' | 'down' | 'refused'
+
+/** The store could not be used; the caller goes on without guard and cache (PROTOCOL section 4). */
+export class StoreUnavailable extends Error {
+  readonly reason: StoreFault
+
+  /** `cause` must hold neither keys nor values. */
+  constructor(reason: StoreFault, cause?: Error) {
+    super(`the store is not available: ${reason}`, cause && { cause })
+    this.name = 'StoreUnavailable'
+    this.reason = reason
+  }
+}
+
+/** Key of a challenge's guard. */
+export const guardKey = (challenge: Buffer) => `v1:g:${printBase64url(challenge)}`
+
+/** Life as Redis takes it: a whole number of ms, at least 1. */
+export const wholeTtlMs = (ttlMs: number) => Math.max(1, Math.ceil(ttlMs))

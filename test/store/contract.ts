@@ -1,0 +1,151 @@
+// The contract of a store, run on both kinds: what the gateway relies on, and no more.
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import type { Store } from '../../src/store/store.ts'
+
+/** `pass` lets that many ms pass for the store; `settle` lets unawaited writes arrive. */
+export type Subject = { store: Store; pass(ms: number): Promise<void>; settle(): Promise<void> }
+
+const challenge = () => randomBytes(42)
+const value = () => randomBytes(41)
+const lifeMs = 60_000
+
+export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>): void {
+  t.test('the first claim of a challenge wins and the next is shown what stands', async (t) => {
+    const { store } = await open(t)
+    const [name, mine, theirs] = [challenge(), value(), value()]
+    t.equal(await store.claimGuard(name, mine, lifeMs), undefined)
+    t.same(await store.claimGuard(name, theirs, lifeMs), mine)
+    t.same(await store.readGuard(name), mine, 'the loser wrote nothing')
+    t.equal(await store.claimGuard(challenge(), theirs, lifeMs), undefined, 'another challenge is free')
+  })
+
+  t.test('of 100 claims at once one wins and 99 are shown its value', async (t) => {
+    const { store } = await open(t)
+    const name = challenge()
+    const values = Array.from({ length: 100 }, value)
+    const outcomes = await Promise.all(values.map((each) => store.claimGuard(name, each, lifeMs)))
+    const winners = values.filter((_, i) => outcomes[i] === undefined)
+    t.equal(winners.length, 1)
+    t.ok(outcomes.every((each) => each === undefined || each.equals(winners[0] ?? each.subarray(1))))
+  })
+
+  t.test('a guard that was never written reads as undefined', async (t) => {
+    const { store } = await open(t)
+    t.equal(await store.readGuard(challenge()), undefined)
+  })
+
+  t.test('a put replaces what stands and needs no claim before it', async (t) => {
+    const { store, settle } = await open(t)
+    const [name, first, second] = [challenge(), value(), value()]
+    await store.claimGuard(name, first, lifeMs)
+    store.putGuard(name, second, lifeMs)
+    await settle()
+    t.same(await store.readGuard(name), second)
+    const unclaimed = challenge()
+    store.putGuard(unclaimed, first, lifeMs)
+    await settle()
+    t.same(await store.claimGuard(unclaimed, second, lifeMs), first)
+  })
+
+  t.test('a put is seen by a claim made right after it', async (t) => {
+    const { store } = await open(t)
+    const [name, first, second] = [challenge(), value(), value()]
+    store.putGuard(name, first, lifeMs)
+    t.same(await store.claimGuard(name, second, lifeMs), first)
+  })
+
+  t.test('a guard ends with its life and can be claimed again', async (t) => {
+    const { store, pass } = await open(t)
+    const [name, first, second] = [challenge(), value(), value()]
+    await store.claimGuard(name, first, 150)
+    t.same(await store.readGuard(name), first)
+    await pass(200)
+    t.equal(await store.readGuard(name), undefined)
+    t.equal(await store.claimGuard(name, second, lifeMs), undefined)
+    t.same(await store.readGuard(name), second)
+  })
+
+  t.test('a put gives a guard a new life, longer or shorter', async (t) => {
+    const { store, pass } = await open(t)
+    const [longer, shorter, bytes] = [challenge(), challenge(), value()]
+    await store.claimGuard(longer, bytes, 100)
+    store.putGuard(longer, bytes, lifeMs)
+    await store.claimGuard(shorter, bytes, lifeMs)
+    store.putGuard(shorter, bytes, 100)
+    await pass(200)
+    t.same(await store.readGuard(longer), bytes)
+    t.equal(await store.readGuard(shorter), undefined)
+  })
+
+  t.test('a life of a fraction of a millisecond is taken', async (t) => {
+    const { store } = await open(t)
+    t.equal(await store.claimGuard(challenge(), value(), 0.25), undefined)
+    store.putGuard(challenge(), value(), 1000.5)
+    store.putAnswer('v1:c:1:fraction', value(), 1000.5)
+    t.same((await store.readAnswers(['v1:c:1:fraction'])).length, 1)
+    t.equal(store.writesLost, 0)
+  })
+
+  t.test('answers are read in the order asked for, with undefined for what is not there', async (t) => {
+    const { store, settle } = await open(t)
+    const [one, two] = [randomBytes(76), randomBytes(76)]
+    store.putAnswer('v1:c:20000:one', one, lifeMs)
+    store.putAnswer('v1:c:20000:two', two, lifeMs)
+    await settle()
+    t.same(await store.readAnswers(['v1:c:20000:two', 'v1:c:20000:none', 'v1:c:20000:one']), [
+      two,
+      undefined,
+      one,
+    ])
+    t.same(await store.readAnswers([]), [])
+  })
+
+  t.test('an answer is replaced by a later one and ends with its life', async (t) => {
+    const { store, settle, pass } = await open(t)
+    const [one, two] = [randomBytes(76), randomBytes(76)]
+    store.putAnswer('v1:c:20000:a', one, lifeMs)
+    store.putAnswer('v1:c:20000:a', two, 150)
+    await settle()
+    t.same(await store.readAnswers(['v1:c:20000:a']), [two])
+    await pass(200)
+    t.same(await store.readAnswers(['v1:c:20000:a']), [undefined])
+  })
+
+  t.test(
+    'every byte value comes back, and what the caller does to its buffer later changes nothing',
+    async (t) => {
+      const { store, settle } = await open(t)
+      const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
+      const kept = Buffer.from(bytes)
+      const name = challenge()
+      await store.claimGuard(name, bytes, lifeMs)
+      store.putAnswer('v1:c:20000:bytes', bytes, lifeMs)
+      await settle()
+      bytes.fill(0)
+      t.same(await store.readGuard(name), kept)
+      const [answer] = await store.readAnswers(['v1:c:20000:bytes'])
+      t.same(answer, kept)
+      answer?.fill(0)
+      t.same(await store.readAnswers(['v1:c:20000:bytes']), [kept])
+    },
+  )
+
+  t.test(
+    'a closed store is down, rejects what is awaited, counts what is not, and closes again',
+    async (t) => {
+      const { store } = await open(t)
+      t.equal(store.isUp(), true)
+      await store.close()
+      t.equal(store.isUp(), false)
+      await t.rejects(store.claimGuard(challenge(), value(), lifeMs), { name: 'StoreUnavailable' })
+      await t.rejects(store.readGuard(challenge()), { name: 'StoreUnavailable' })
+      await t.rejects(store.readAnswers(['v1:c:1:x']), { name: 'StoreUnavailable' })
+      store.putGuard(challenge(), value(), lifeMs)
+      store.putAnswer('v1:c:1:x', value(), lifeMs)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      t.equal(store.writesLost, 2)
+      await store.close()
+    },
+  )
+}
