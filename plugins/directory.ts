@@ -35,7 +35,12 @@ export function describeDirectory(parts: Parts): DirectoryContent {
     .map(({ epoch, key }) => {
       const spki = printP256Spki(key)
       const notAfter = ((epoch + 1) * lengthMs) / 1000
-      return { id: printBase64url(recipientIdOf(spki)), suite: 1 as const, spki: printBase64url(spki), notAfter }
+      return {
+        id: printBase64url(recipientIdOf(spki)),
+        suite: 1 as const,
+        spki: printBase64url(spki),
+        notAfter,
+      }
     })
   const tokenKeys = tokens.tokenKeys().map(({ kid, spki }) => ({ kid, spki: printBase64url(spki) }))
   const { ledgerVkey: ledger, minFirmware } = parts

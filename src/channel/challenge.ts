@@ -59,7 +59,8 @@ export function epochFromByte(byte: number, currentEpoch: number): number | unde
 
 export type ChallengeVerdict =
   | { state: 'fresh' | 'replay_only'; expiresMs: number; guardUntilMs: number }
-  | { state: 'invalid' | 'expired' }
+  | { state: 'invalid' }
+  | { state: 'expired' }
 
 /**
  * Checks MAC, device, index and time; says nothing about consumption.

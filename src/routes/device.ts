@@ -1,9 +1,12 @@
 // Routes of the device listener: each maps HTTP to one call and back (PROTOCOL sections 3, 4, 5, 7).
+
+import type {} from '@fastify/swagger'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { sessionOf } from '../../plugins/device-auth.ts'
-import { parseBase64url, printBase64url } from '../base/bytes.ts'
+import type {} from '../../plugins/verifier.ts'
+import { parseBase64url } from '../base/bytes.ts'
 import { GatewayError } from '../base/errors.ts'
 import { purpose } from '../channel/challenge.ts'
 import type { Outcome } from '../verify/once.ts'
@@ -122,11 +125,5 @@ function give<T>(reply: FastifyReply, outcome: Outcome<T>): T {
   if (outcome.replayed) reply.header('idempotent-replayed', 'true')
   return outcome.value
 }
-
-export const printChallenge = (challenge: Buffer, ttlS: number, count: number) => ({
-  challenge: printBase64url(challenge),
-  count,
-  expiresIn: ttlS,
-})
 
 export default routes

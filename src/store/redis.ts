@@ -22,25 +22,25 @@ export type RedisStore = Store & {
   readonly kind: 'redis'
   /** Answers not written because the cache role was at 70 % of its memory, since the start. */
   readonly answersHeldBack: number
-  /**
-   * Waits at most a second for the connections, then looks at how the servers are set up.
-   * @returns sentences for a person about what should be otherwise; never rejects
-   */
+  /** What `check` found at the start. */
+  readonly warnings: readonly string[]
+  /** Looks at how the servers are set up: sentences for a person about what should be otherwise. Never rejects. */
   check(): Promise<string[]>
 }
 
 /**
- * Connects; resolves nothing by itself, and calls made before the connection stands are StoreUnavailable.
+ * Connects, waits at most a second a role, and looks at how the servers are set up. A server that is away is a
+ * warning, not an error: it is tried again for as long as the store is open.
  * @param options.guardUrl redis:// or rediss://, `noeviction`
  * @param options.cacheUrl the same or another, `volatile-ttl`; by default the guard's
  * @param options.log told when a connection is lost and when it stands again; never keys, values or URLs
  */
-export function createRedisStore(options: {
+export async function createRedisStore(options: {
   guardUrl: string
   cacheUrl?: string
   clock: Clock
   log?: Log
-}): RedisStore {
+}): Promise<RedisStore> {
   const { guardUrl, clock, log } = options
   const cacheUrl = options.cacheUrl || guardUrl
   const guard = connect(guardUrl, 'guard', log)
@@ -51,6 +51,12 @@ export function createRedisStore(options: {
   let answersHeldBack = 0
   const countLost = () => {
     writesLost += 1 // Why it was lost is told by the connection's own log lines and by the awaited calls.
+  }
+
+  const check = async () => {
+    const roles = [checkRole(guard, 'guard')]
+    if (cache !== guard) roles.push(checkRole(cache, 'cache'))
+    return (await Promise.all(roles)).flat()
   }
 
   return {
@@ -84,10 +90,8 @@ export function createRedisStore(options: {
     get answersHeldBack() {
       return answersHeldBack
     },
-    check: async () => [
-      ...(await checkRole(guard, 'guard')),
-      ...(guard === cache ? [] : await checkRole(cache, 'cache')),
-    ],
+    warnings: await check(),
+    check,
     isUp: () => !closed && guard.status === 'ready' && cache.status === 'ready',
     async close() {
       closed = true

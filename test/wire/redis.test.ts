@@ -19,15 +19,14 @@ type Line = { fields: Record<string, unknown>; message: string }
 async function open(t: Test, options: { server: RedisServer; cacheUrl?: string; url?: string }) {
   const lines: Line[] = []
   const { server, cacheUrl, url = server.url } = options
-  const store = createRedisStore({
+  const store = await createRedisStore({
     guardUrl: url,
     ...(cacheUrl === undefined ? {} : { cacheUrl }),
     clock: systemClock,
     log: { warn: (fields, message) => lines.push({ fields, message }) },
   })
   t.teardown(() => store.close())
-  const warnings = await store.check()
-  return { store, lines, warnings }
+  return { store, lines, warnings: store.warnings }
 }
 
 async function started(t: Test, ...settings: string[]) {

@@ -1,0 +1,139 @@
+// Decorates `verifier`: the subjects joined into one service for the routes. Wiring only; what is opened
+// here is nothing, so there is nothing to close (the gateway owns its resources: src/gateway.ts).
+import type { KeyObject } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import fp from 'fastify-plugin'
+import { createBuckets } from '../src/base/buckets.ts'
+import { printBase64url } from '../src/base/bytes.ts'
+import { type Clock, dayMs, epochOf } from '../src/base/clock.ts'
+import type { Config } from '../src/base/config.ts'
+import { GatewayError } from '../src/base/errors.ts'
+import { limits } from '../src/base/limits.ts'
+import type { Question } from '../src/bureau/protocol.ts'
+import { type AnswerCache, createAnswerCache, type FeedView, type Slots } from '../src/cache/answers.ts'
+import { Flight } from '../src/cache/flight.ts'
+import { epochFromByte, issueChallenges, type Purpose, purpose } from '../src/channel/challenge.ts'
+import type { Keyring } from '../src/keys/keyring.ts'
+import type { CardTrust } from '../src/pki/anchors.ts'
+import type { Store } from '../src/store/store.ts'
+import type { DeviceSession } from '../src/token/claims.ts'
+import { assertAdmitted } from '../src/verify/admission.ts'
+import { createLogin, type LoginServices } from '../src/verify/login.ts'
+import { createVerifier } from '../src/verify/pipeline.ts'
+import type { BureauVerdict, LedgerView, RegistryView } from '../src/verify/services.ts'
+import { findRecipient } from './directory.ts'
+import type { Metrics } from './metrics.ts'
+import type { TokenHolders } from './token-holders.ts'
+
+export type VerifierParts = {
+  config: Config
+  clock: Clock
+  keyring: Keyring
+  registry: RegistryView
+  store: Store
+  ledger: LedgerView
+  bureau: { ask(question: Question): Promise<BureauVerdict>; delayP999Ms(): number }
+  feed: FeedView
+  tokens: TokenHolders
+  trust: () => CardTrust
+  metrics: Metrics
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    verifier: Verifier
+  }
+}
+
+export type Verifier = ReturnType<typeof createVerifierService>
+
+export function createVerifierService(parts: VerifierParts) {
+  const services = joinServices(parts)
+  const { clock, tokens } = parts
+
+  async function challenge(given: { use: Purpose; device: Buffer; count: number }) {
+    const key = await services.currentChallengeKey()
+    const { challenge, ttlS } = issueChallenges(key, { ...given, nowMs: clock.now() })
+    return { challenge: printBase64url(challenge), count: given.count, expiresIn: ttlS }
+  }
+
+  return {
+    verify: createVerifier(services),
+    logIn: createLogin(services),
+    challenge,
+    /** Challenges for readings: rows 3 and 4 come first. */
+    async challengeReadings(session: DeviceSession, count: number) {
+      await assertAdmitted(services, session)
+      services.takeRate(session)
+      return challenge({ use: purpose.reading, device: session.device, count })
+    },
+    jwks: tokens.jwks,
+  }
+}
+
+function joinServices(parts: VerifierParts): LoginServices {
+  const { clock, config, keyring, metrics, tokens } = parts
+  return {
+    clock,
+    sleep: (ms) => sleep(ms),
+    minFirmware: config.MIN_FIRMWARE,
+    registry: parts.registry,
+    takeRate: createRates(config, clock),
+    async challengeKey(byte) {
+      const epoch = epochFromByte(byte, keyring.epochNow('challenge'))
+      return epoch === undefined ? undefined : keyring.find('challenge', epoch)
+    },
+    currentChallengeKey: async () => (await keyring.current('challenge')).key,
+    wrapKey: (expS) => keyring.find('session-wrap', epochOf((expS - limits.sessionLifeS) * 1000, dayMs)),
+    recipientKey: (id): KeyObject | undefined => findRecipient(keyring, id, clock.now()),
+    trust: parts.trust,
+    store: parts.store,
+    ...createAnswers(parts),
+    bureauDelayP999Ms: () => parts.bureau.delayP999Ms(),
+    ledger: parts.ledger,
+    signAnswer: (claims) => tokens.signAnswer(claims),
+    signDevice: (claims) => tokens.signDevice(claims),
+    onStoreLost: () => metrics.storeFailures.inc(),
+  }
+}
+
+/** Row 4: one bucket for each device, outlet and carrier; this release counts one node (docs/DESIGN.md). */
+function createRates(config: Config, clock: Clock): (session: DeviceSession) => void {
+  const bucketsOf = (perSecond: number) => createBuckets({ perSecond, clock, namesMax: limits.bucketsMax })
+  const ofDevice = bucketsOf(config.DEVICE_RATE)
+  const ofOutlet = bucketsOf(config.OUTLET_RATE)
+  const ofCarrier = bucketsOf(config.CARRIER_RATE)
+  return ({ device, carrier, outlet }) => {
+    if (!ofDevice.take(device.toString('latin1'))) throw new GatewayError('rate_limited', 'device')
+    if (!ofOutlet.take(`${carrier}/${outlet}`)) throw new GatewayError('rate_limited', 'outlet')
+    if (!ofCarrier.take(carrier)) throw new GatewayError('rate_limited', 'carrier')
+  }
+}
+
+/** Cache and single flight around the bureau: of those who waited together one writes the cache. */
+function createAnswers(parts: VerifierParts): Pick<LoginServices, 'answers' | 'ask'> {
+  const { store, keyring, feed, clock, bureau } = parts
+  const secretOf = (day: number) => keyring.get('cache', day)
+  const cache: AnswerCache = createAnswerCache({ store, secretOf, feed, clock })
+  const flight = new Flight<BureauVerdict>()
+  const kept = new WeakSet<Buffer>()
+  return {
+    answers: {
+      prepare: cache.prepare,
+      read: cache.read,
+      write(slots, value) {
+        if (kept.has(value.transaction)) return
+        kept.add(value.transaction)
+        cache.write(slots, value)
+      },
+    },
+    ask: (slots: Slots, question) => flight.run(slots.flightKey, () => bureau.ask(question)),
+  }
+}
+
+export default fp<{ parts: VerifierParts }>(
+  async (app, { parts }) => {
+    app.decorate('verifier', createVerifierService(parts))
+  },
+  { name: 'verifier', dependencies: ['errors'] },
+)

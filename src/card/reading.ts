@@ -1,0 +1,55 @@
+// The opened reading: exactly 2048 bytes, `u16 length || T2L || zeros` (PROTOCOL section 6). Only its shape is
+// checked here; nothing in it is believed.
+import { u8, u16 } from '../base/bytes.ts'
+import { limits } from '../base/limits.ts'
+import { parseT2l, printT2l } from '../base/t2l.ts'
+
+export type Reading = {
+  suite: number
+  sod: Buffer
+  dg1: Buffer
+  dg14: Buffer
+  dg15: Buffer
+  chipSignature: Buffer
+  flags: number
+}
+
+/** Suites that this gateway verifies: 0x01 P-256 with SHA-256. */
+export const enabledSuites: ReadonlySet<number> = new Set([1])
+
+export const saltBytes = 16
+export const dg1Bytes = saltBytes + limits.recordBytes
+export const dg14Bytes = saltBytes + 8 + 16
+const fieldTags = [1, 2, 3, 4, 5, 6, 7]
+const chipSignatureBytes = 64
+const lengthBytes = 2
+
+/** Undefined unless length, T2L, padding and field sizes are exactly as documented. */
+export function parseReading(plain: Buffer): Reading | undefined {
+  if (plain.length !== limits.readingBytes) return undefined
+  const end = lengthBytes + plain.readUInt16BE(0)
+  if (end > plain.length || plain.subarray(end).some((byte) => byte !== 0)) return undefined
+  const values = parseT2l(plain.subarray(lengthBytes, end), fieldTags)
+  if (!values) return undefined
+  const [suite, sod, dg1, dg14, dg15, chipSignature, flags] = values as [
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+  ]
+  const sizes =
+    suite.length === 1 && dg1.length === dg1Bytes && dg14.length === dg14Bytes && flags.length === 1
+  if (!sizes || flags[0] !== 0 || chipSignature.length !== chipSignatureBytes) return undefined
+  return { suite: suite.readUInt8(), sod, dg1, dg14, dg15, chipSignature, flags: 0 }
+}
+
+/** The 2048 bytes of a reading. Throws RangeError if it does not fit. */
+export function printReading(reading: Reading): Buffer {
+  const { suite, sod, dg1, dg14, dg15, chipSignature, flags } = reading
+  const body = printT2l(u8(suite), sod, dg1, dg14, dg15, chipSignature, u8(flags))
+  if (lengthBytes + body.length > limits.readingBytes) throw new RangeError('the reading does not fit')
+  return Buffer.concat([u16(body.length), body], limits.readingBytes)
+}

@@ -1,0 +1,138 @@
+// The text record of a card: 256 bytes of UTF-16LE in fixed fields, as in the second-generation card
+// (PROTOCOL section 6), and the citizen number of GB 11643.
+import { limits } from '../base/limits.ts'
+import { refusal } from './refusal.ts'
+
+export type CardRecord = {
+  name: string
+  sex: string
+  nation: string
+  birth: string
+  address: string
+  number: string
+  issuer: string
+  validFrom: string
+  validTo: string
+}
+
+/** Who a card is about, in the strings that bureau, cache and tags use. */
+export type Person = {
+  docType: 'ID'
+  state: 'CHN'
+  number: string
+  name: string
+  serial: Buffer
+  validTo: string
+}
+
+const layout = [
+  ['name', 30],
+  ['sex', 2],
+  ['nation', 4],
+  ['birth', 16],
+  ['address', 70],
+  ['number', 36],
+  ['issuer', 30],
+  ['validFrom', 16],
+  ['validTo', 16],
+  ['reserved', 36],
+] as const satisfies (readonly [keyof CardRecord | 'reserved', number])[]
+
+export const longTerm = '长期'
+const longTermDay = '99991231'
+// Control characters, and surrogates that stand alone.
+const notText = /\p{Cc}|\p{Cs}/u
+const digits = /^\d+$/
+
+/** Cuts the record into its fields; trailing U+0020 is padding. Undefined if it is not text. */
+export function parseRecord(bytes: Buffer): CardRecord | undefined {
+  if (bytes.length !== limits.recordBytes) return undefined
+  const fields: Record<string, string> = {}
+  let at = 0
+  for (const [name, size] of layout) {
+    const text = bytes.subarray(at, at + size).toString('utf16le')
+    if (notText.test(text)) return undefined
+    fields[name] = trimPadding(text)
+    at += size
+  }
+  const { reserved, ...record } = fields
+  return reserved === '' ? (record as unknown as CardRecord) : undefined
+}
+
+/** Prints a record, padded with U+0020. Throws RangeError if a field does not fit. */
+export function printRecord(record: CardRecord): Buffer {
+  const parts = layout.map(([name, size]) => {
+    const text = name === 'reserved' ? '' : record[name]
+    const bytes = Buffer.from(text.padEnd(size / 2, ' '), 'utf16le')
+    if (bytes.length !== size) throw new RangeError(`the field ${name} does not fit`)
+    return bytes
+  })
+  return Buffer.concat(parts)
+}
+
+function trimPadding(text: string): string {
+  let end = text.length
+  while (end > 0 && text[end - 1] === ' ') end--
+  return text.slice(0, end)
+}
+
+const weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]
+const checkCharacters = '10X98765432'
+
+/** GB 11643: 17 digits and an ISO 7064 MOD 11-2 check character. No list of areas: retired ones are right. */
+export function isCitizenNumber(number: string): boolean {
+  if (!/^\d{17}[\dX]$/.test(number)) return false
+  const sum = weights.reduce((total, weight, i) => total + weight * Number(number[i]), 0)
+  return checkCharacters[sum % 11] === number[17]
+}
+
+/** A day of the calendar as YYYYMMDD. */
+export function isDay(text: string): boolean {
+  if (text.length !== 8 || !digits.test(text)) return false
+  const [year, month, day] = [Number(text.slice(0, 4)), Number(text.slice(4, 6)), Number(text.slice(6))]
+  const date = new Date(Date.UTC(year, month - 1, day))
+  return year >= 1800 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day
+}
+
+const shanghaiOffsetMs = 8 * 3_600_000 // No daylight saving time since 1991.
+
+/** The day in Asia/Shanghai as YYYYMMDD. */
+export const shanghaiDay = (nowMs: number) =>
+  new Date(nowMs + shanghaiOffsetMs).toISOString().slice(0, 10).replaceAll('-', '')
+
+/** Whether every field is of its kind; meaning comes after. */
+function isText(record: CardRecord): boolean {
+  const { name, sex, nation, birth, validFrom, validTo } = record
+  const parts = [name, record.address, record.number, record.issuer]
+  if (parts.some((part) => part === '')) return false
+  if (!/^\d$/.test(sex) || !/^\d{2}$/.test(nation) || !digits.test(birth)) return false
+  return isDay(validFrom) && (validTo === longTerm || isDay(validTo))
+}
+
+/**
+ * Row 12 of PROTOCOL section 7.
+ * @returns refusal 0 or R20-R25; the person as soon as text and number are right
+ */
+export function checkRecord(
+  bytes: Buffer,
+  serial: Buffer,
+  nowMs: number,
+): { refusal: number; person?: Person } {
+  const record = parseRecord(bytes)
+  if (!record || !isText(record)) return { refusal: refusal.text }
+  const number = record.number.replace('x', 'X')
+  if (!isCitizenNumber(number)) return { refusal: refusal.number }
+  const validTo = record.validTo === longTerm ? longTermDay : record.validTo
+  const name = record.name.normalize('NFC')
+  const person: Person = { docType: 'ID', state: 'CHN', number, name, serial, validTo }
+  return { refusal: checkMeaning(record, { number, validTo, today: shanghaiDay(nowMs) }), person }
+}
+
+function checkMeaning(record: CardRecord, given: { number: string; validTo: string; today: string }): number {
+  const { number, validTo, today } = given
+  const { birth, sex, validFrom } = record
+  if (!isDay(birth) || number.slice(6, 14) !== birth || birth > today) return refusal.birth
+  if (sex !== (Number(number[16]) % 2 === 1 ? '1' : '2')) return refusal.sex
+  if (validFrom > today) return refusal.notYetValid
+  return validTo < today ? refusal.expired : 0
+}

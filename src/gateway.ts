@@ -1,0 +1,216 @@
+// One gateway process: opens its resources in order, builds the three listeners, closes all in reverse.
+// Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
+import { createPrivateKey } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { createDirectory, type Directory } from '../plugins/directory.ts'
+import { createMetrics, type Metrics } from '../plugins/metrics.ts'
+import { createTokenHolders } from '../plugins/token-holders.ts'
+import { buildCarrierApp, buildDeviceApp, buildOperatorApp } from './app.ts'
+import { createBuckets } from './base/buckets.ts'
+import type { Clock } from './base/clock.ts'
+import type { Config } from './base/config.ts'
+import { limits } from './base/limits.ts'
+import { readPem } from './base/pem.ts'
+import { createBureauClient } from './bureau/client.ts'
+import { createFeed } from './bureau/feed.ts'
+import { printVkey } from './channel/directory.ts'
+import { loadKeks } from './keys/kek.ts'
+import { Keyring } from './keys/keyring.ts'
+import { type Ledger, openLedger } from './ledger/ledger.ts'
+import { type CardTrust, loadAnchors } from './pki/anchors.ts'
+import { parseCrl } from './pki/revocation.ts'
+import { appendChanges } from './recorder.ts'
+import { checkOperator } from './registry/operators.ts'
+import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
+import { openRegistry } from './registry/schema.ts'
+import { createMemoryStore } from './store/memory.ts'
+import { createRedisStore } from './store/redis.ts'
+
+export type Gateway = {
+  device: FastifyInstance
+  carrier: FastifyInstance
+  operator: FastifyInstance
+  listen(): Promise<{ device: number; carrier: number; operator: number }>
+  close(): Promise<void>
+  readiness(): Record<string, boolean>
+  warnings: readonly string[]
+}
+
+export type GatewayOptions = { config: Config; clock: Clock; log: FastifyBaseLogger }
+
+/** Opens everything that a gateway needs. What was opened is closed again if a later part fails. */
+export async function openGateway(options: GatewayOptions): Promise<Gateway> {
+  const closers: (() => unknown)[] = []
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close()
+  }
+  try {
+    return await openParts(options, closers, closeAll)
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+async function openParts(
+  { config, clock, log }: GatewayOptions,
+  closers: (() => unknown)[],
+  closeAll: () => Promise<void>,
+): Promise<Gateway> {
+  const metrics = createMetrics()
+  const certificate = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
+  const keyring = await openKeyring(config, clock, log)
+  closers.push(() => keyring.close())
+  const { db, registry } = await openRegistryReader({ config, clock, log }, closers)
+  const ledger = await openLedgerOf({ config, clock, log }, { keyring, metrics })
+  closers.push(() => ledger.close())
+  const recorder = appendChanges({
+    db,
+    ledger,
+    registry,
+    onError: (err) => log.error({ err }, 'act not recorded'),
+  })
+  closers.push(() => recorder.close())
+  const { store, warnings } = await openStore({ config, clock, log })
+  closers.push(() => store.close())
+  const { bureau, feed } = await openBureau({ config, clock, log }, metrics, closers)
+  const trust = loadTrust(config)
+  const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
+  const directory = openDirectoryOf({ config, clock, log }, { keyring, tokens })
+  closers.push(() => directory.close())
+
+  const readiness = () => ({
+    store: store.isUp(),
+    ledger: ledger.isUp(),
+    feed: feed.isFresh(),
+    registry: registry.isFresh(),
+    keys: keyring.isUsable(),
+    trust: trust().crl.isFresh(clock.now()),
+    directory: directory.isFresh(),
+  })
+  const common = { log, clock, metrics }
+  const addresses = createBuckets({ perSecond: config.ADDRESS_RATE / 60, clock, namesMax: limits.bucketsMax })
+  const tls = { key: certificate('gateway.key'), cert: certificate('gateway.crt') }
+  const parts = { config, clock, keyring, registry, store, ledger, bureau, feed, tokens, trust, metrics }
+  const device = await buildDeviceApp(common, {
+    tls,
+    parts,
+    routes: {
+      takeAddress: (address) => addresses.take(address),
+      directory: () => directory.current(),
+      onAnswer: () => metrics.answers.inc(),
+    },
+  })
+  const ca = certificate('carrier-ca.crt')
+  const crl = certificate('carrier-ca.crl')
+  const carrier = await buildCarrierApp(common, { tls: { ...tls, ca, crl }, registry })
+  const operator = await buildOperatorApp(common, {
+    checkOperator: (name, secret) => checkOperator(db, name, secret),
+    readiness,
+  })
+  for (const app of [device, carrier, operator]) closers.push(() => app.close())
+  const listen = () => listenAll({ device, carrier, operator }, config)
+  return { device, carrier, operator, listen, close: closeAll, readiness, warnings }
+}
+
+type Context = GatewayOptions
+
+async function openKeyring(config: Config, clock: Clock, log: FastifyBaseLogger): Promise<Keyring> {
+  const tokenKey = join(config.VOUCHSAFE_CERTS, 'token.key')
+  return Keyring.open({
+    file: join(config.VOUCHSAFE_DATA, 'keyring.db'),
+    keks: loadKeks(config.VOUCHSAFE_CERTS),
+    clock,
+    adopt: existsSync(tokenKey) ? { token: createPrivateKey(readFileSync(tokenKey)) } : {},
+    onFault: (err) => log.error({ err }, 'keyring not tended'),
+  })
+}
+
+async function openRegistryReader({ config, clock, log }: Context, closers: (() => unknown)[]) {
+  const db = await openRegistry(join(config.VOUCHSAFE_DATA, 'registry.db'))
+  closers.push(() => db.destroy())
+  const onError = (err: unknown) => log.error({ err }, 'registry not read')
+  const registry: RegistryReader = createRegistryReader({ db, clock, onError })
+  await registry.start()
+  closers.push(() => registry.close())
+  return { db, registry }
+}
+
+function openLedgerOf(
+  { config, clock }: Context,
+  given: { keyring: Keyring; metrics: Metrics },
+): Promise<Ledger> {
+  const { keyring, metrics } = given
+  return openLedger({
+    file: join(config.VOUCHSAFE_DATA, 'ledger.db'),
+    clock,
+    dayKeys: async (day) => ({
+      record: (await keyring.ofDay('record', day)).export(),
+      tag: (await keyring.ofDay('tag', day)).export(),
+    }),
+    onGroup: ({ size }) => metrics.ledgerGroups.observe(size),
+  })
+}
+
+async function openStore({ config, clock, log }: Context) {
+  const { REDIS_URL, CACHE_REDIS_URL } = config
+  if (REDIS_URL === '') return { store: createMemoryStore(clock), warnings: [] as string[] }
+  const cache = CACHE_REDIS_URL === '' ? {} : { cacheUrl: CACHE_REDIS_URL }
+  const store = await createRedisStore({ guardUrl: REDIS_URL, ...cache, clock, log })
+  return { store, warnings: [...store.warnings] }
+}
+
+async function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: (() => unknown)[]) {
+  const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
+  const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
+  let position = () => 0
+  const bureau = createBureauClient({
+    url: config.BUREAU_URL,
+    tls,
+    clock,
+    position: () => position(),
+    deadlineMs: config.BUREAU_DEADLINE_MS,
+    onBatch({ size, ok }) {
+      metrics.bureauQuestions.inc(size)
+      metrics.bureauBatches.inc({ outcome: ok ? 'answered' : 'failed' })
+    },
+  })
+  closers.push(() => bureau.close())
+  const onError = (err: unknown) => log.warn({ err }, 'feed not read')
+  const feed = createFeed({ fetchPage: bureau.fetchPage, clock, onError })
+  position = feed.position
+  await feed.start()
+  closers.push(() => feed.close())
+  return { bureau, feed }
+}
+
+/** Anchors and revocation list of the card issuer; both are read again when the list's file changes. */
+function loadTrust(config: Config): () => CardTrust {
+  const anchors = loadAnchors([readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crt'))])
+  const crl = parseCrl(readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')), anchors)
+  return () => ({ anchors, crl })
+}
+
+function openDirectoryOf(
+  { config, clock }: Context,
+  given: { keyring: Keyring; tokens: ReturnType<typeof createTokenHolders> },
+): Directory {
+  const ledgerKey = createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'ledger.key')))
+  const source =
+    config.VOUCHSAFE_MODE === 'development'
+      ? createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'directory.key')))
+      : join(config.VOUCHSAFE_DATA, 'directory.jwt')
+  const ledgerVkey = printVkey(new URL(config.VOUCHSAFE_ORIGIN).hostname, ledgerKey)
+  return createDirectory({ ...given, ledgerVkey, minFirmware: config.MIN_FIRMWARE, clock, source })
+}
+
+async function listenAll(apps: Pick<Gateway, 'device' | 'carrier' | 'operator'>, config: Config) {
+  await apps.device.listen({ host: config.DEVICE_HOST, port: config.DEVICE_PORT })
+  await apps.carrier.listen({ host: config.CARRIER_HOST, port: config.CARRIER_PORT })
+  await apps.operator.listen({ host: config.OPERATOR_HOST, port: config.OPERATOR_PORT })
+  const portOf = (app: FastifyInstance) => (app.server.address() as AddressInfo).port
+  return { device: portOf(apps.device), carrier: portOf(apps.carrier), operator: portOf(apps.operator) }
+}

@@ -1,0 +1,53 @@
+// Appends an entry for every change of the registry, exactly once: the ledger keeps each change's seq under
+// a unique key, so a repeat after a crash or by another process finds the standing entry (PROTOCOL section 12).
+import { limits } from './base/limits.ts'
+import type { Ledger } from './ledger/ledger.ts'
+import { type Change, changesAfter } from './registry/changes.ts'
+import type { RegistryDb } from './registry/schema.ts'
+
+const kindOf = { device: 4, carrier: 5, operator: 6 } as const satisfies Record<Change['kind'], number>
+const pageMax = 500
+
+/** Follows the change feed from the last recorded seq until closed. */
+export function appendChanges(options: {
+  db: RegistryDb
+  ledger: Pick<Ledger, 'append' | 'lastSeq'>
+  registry: { onChange(listener: (change: Change) => void): () => void }
+  onError: (cause: unknown) => void
+}): { close(): Promise<void> } {
+  const { db, ledger, registry, onError } = options
+  let last: number | undefined
+  let running: Promise<void> | undefined
+
+  async function recordDue(): Promise<void> {
+    last ??= await ledger.lastSeq()
+    for (;;) {
+      const changes = await changesAfter(db, last, pageMax)
+      // If we die in here, the entries appended so far stand, and the rest is found again from lastSeq.
+      for (const change of changes) {
+        await ledger.append({ type: 'act', kind: kindOf[change.kind], act: change.act, seq: change.seq })
+        last = change.seq
+      }
+      if (changes.length < pageMax) return
+    }
+  }
+
+  function wake(): void {
+    running ??= recordDue()
+      .catch(onError)
+      .finally(() => {
+        running = undefined
+      })
+  }
+
+  const stop = registry.onChange(wake)
+  const timer = setInterval(wake, limits.registryPollMs * 4).unref() // Again after a failure.
+  wake()
+  return {
+    async close() {
+      stop()
+      clearInterval(timer)
+      await running
+    },
+  }
+}
