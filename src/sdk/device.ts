@@ -84,6 +84,12 @@ export class Device {
     return this.#reader.verify({ base, index, parcel, readChip })
   }
 
+  /** Another request for the challenge of an earlier one: what a replay would send. */
+  async again(body: VerifyBody, parcel: Buffer, readChip: ReadChip): Promise<{ body: VerifyBody }> {
+    const challenge = bytesOf(body, 'challenge')
+    return this.#reader.verify({ base: challenge, index: challenge.readUInt8(41), parcel, readChip })
+  }
+
   /** Sends a request; the same bytes again where the gateway allows it. Throws Refused otherwise. */
   async send(body: VerifyBody): Promise<Answer> {
     return (await this.#must('/v1/verify', body)) as unknown as Answer
