@@ -11,6 +11,7 @@ import { readConfig } from './base/config.ts'
 import { peopleCount, personAt } from './bureau-mock/people.ts'
 import { commitParcel } from './channel/sealing.ts'
 import { type DemoDevice, devSeed, readDemoDevice, registerDemoDevice } from './development.ts'
+import { startGateway } from './gateway-process.ts'
 import { reinstateCarrier, suspendCarrier } from './registry/carriers.ts'
 import { revokeDevice } from './registry/devices.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
@@ -19,7 +20,6 @@ import { Reader } from './sdk/reader.ts'
 import { loadSigner } from './simulator/cards.ts'
 import { type DeckCard, deckNames, makeDeck } from './simulator/deck.ts'
 import { type BureauKnobs, createKnobs } from './simulator/knobs.ts'
-import { startGateway } from './simulator/process.ts'
 
 const help = `vouchsafe demo: a courier's day, card by card
 

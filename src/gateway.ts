@@ -14,8 +14,8 @@ import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
 import { limits } from './base/limits.ts'
 import { readPem } from './base/pem.ts'
-import { createBureauClient } from './bureau/client.ts'
-import { createFeed } from './bureau/feed.ts'
+import { BureauClient } from './bureau/client.ts'
+import { Feed } from './bureau/feed.ts'
 import { printVkey } from './channel/directory.ts'
 import { loadKeks } from './keys/kek.ts'
 import { Keyring } from './keys/keyring.ts'
@@ -167,7 +167,7 @@ async function openBureau({ config, clock, log }: Context, metrics: Metrics, clo
   const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
   const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
   let position = () => 0
-  const bureau = createBureauClient({
+  const bureau = new BureauClient({
     url: config.BUREAU_URL,
     tls,
     clock,
@@ -180,8 +180,8 @@ async function openBureau({ config, clock, log }: Context, metrics: Metrics, clo
   })
   closers.push(() => bureau.close())
   const onError = (err: unknown) => log.warn({ err }, 'feed not read')
-  const feed = createFeed({ fetchPage: bureau.fetchPage, clock, onError })
-  position = feed.position
+  const feed = new Feed({ fetchPage: (after) => bureau.fetchPage(after), clock, onError })
+  position = () => feed.position()
   await feed.start()
   closers.push(() => feed.close())
   return { bureau, feed }

@@ -35,6 +35,7 @@ const placed: Record<string, string> = {
   'src/development.ts': 'src/serve',
   'src/serve.ts': 'src/serve',
   'src/demo.ts': 'src/cli',
+  'src/gateway-process.ts': 'src/cli',
   'src/cli.ts': 'src/cli',
   'src/launch.js': 'src/cli',
 }
@@ -107,7 +108,7 @@ t.test('files and lines keep their size, and every file says what it is', (t) =>
     const lines = text.split('\n')
     if (lines.length > 401) t.fail(`${file} has ${lines.length} lines`)
     const first = lines[0]?.startsWith('#!') ? lines[1] : lines[0]
-    if (!first?.startsWith('//')) t.fail(`${file} does not begin with a comment`)
+    if (!file.startsWith('test/') && !first?.startsWith('//')) t.fail(`${file} does not begin with a comment`)
   }
   t.pass('sizes')
   t.end()

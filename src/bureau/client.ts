@@ -27,7 +27,6 @@ export class BureauUnavailable extends GatewayError {
 type Asked = {
   query: Query
   transaction: Buffer
-  askedAt: number
   deadlineAt: number
   left: boolean
   done: boolean
@@ -44,8 +43,6 @@ export type BureauOptions = {
   onBatch?: (info: { size: number; ms: number; ok: boolean }) => void
 }
 
-export type BureauClient = ReturnType<typeof createBureauClient>
-
 const answers = Compile(Type.Array(Answered))
 const breakAfter = 5
 const halfOpenAfterMs = 500
@@ -53,28 +50,126 @@ const halfOpenAfterMs = 500
 const retryBudgetMax = 10
 const retryShare = 0.1
 
-export function createBureauClient(options: BureauOptions) {
-  const { clock, position, onBatch, deadlineMs = limits.bureauDeadlineMs } = options
-  const connect = { ...options.tls, timeout: 250, rejectUnauthorized: true }
-  const pool = new Pool(options.url, { connections: limits.bureauBatchesInFlightMax, connect, pipelining: 1 })
-  const feedPool = new Pool(options.url, { connections: 1, connect })
-  const delays = createDelays(clock)
-  const breaker = circuitBreaker(handleAll, {
+export class BureauClient {
+  readonly #clock: Clock
+  readonly #position: () => number
+  readonly #onBatch: BureauOptions['onBatch']
+  readonly #deadlineMs: number
+  readonly #pool: Pool
+  readonly #feedPool: Pool
+  readonly #delays: ReturnType<typeof createDelays>
+  readonly #batcher = new Batcher<Asked>((batch) => this.#send(batch))
+  readonly #breaker = circuitBreaker(handleAll, {
     halfOpenAfter: halfOpenAfterMs,
     breaker: new ConsecutiveBreaker(breakAfter),
   })
-  let open = false
-  breaker.onStateChange((state) => {
-    open = String(state) !== '0' // CircuitState.Closed
-  })
-  let budget = 1
-  let nextId = 0
+  #budget = 1
+  #nextId = 0
 
-  async function post(batch: Asked[]): Promise<Answered[]> {
-    const late = Math.max(...batch.map((asked) => asked.deadlineAt)) - clock.mono()
-    return withDeadline(Math.max(1, late), async (signal) => {
+  constructor(options: BureauOptions) {
+    this.#clock = options.clock
+    this.#position = options.position
+    this.#onBatch = options.onBatch
+    this.#deadlineMs = options.deadlineMs ?? limits.bureauDeadlineMs
+    const connect = { ...options.tls, timeout: 250, rejectUnauthorized: true }
+    const connections = limits.bureauBatchesInFlightMax
+    this.#pool = new Pool(options.url, { connections, connect, pipelining: 1 })
+    this.#feedPool = new Pool(options.url, { connections: 1, connect })
+    this.#delays = createDelays(options.clock)
+  }
+
+  /** Rejects with BureauUnavailable, at the latest `deadlineMs` after the call. */
+  ask(question: Question): Promise<Verdict> {
+    return new Promise<Verdict>((resolve, reject) => {
+      const transaction = randomId()
+      const askedAt = this.#clock.mono()
+      const query = { id: String(this.#nextId++), ...question, transaction: printBase64url(transaction) }
+      const asked: Asked = {
+        query,
+        transaction,
+        deadlineAt: askedAt + this.#deadlineMs,
+        left: false,
+        done: false,
+        resolve: (verdict) => settle(() => resolve(verdict)),
+        reject: (error) => settle(() => reject(error)),
+      }
+      const settle = (tell: () => void) => {
+        if (asked.done) return
+        clearTimeout(timer)
+        asked.done = true
+        if (asked.left) this.#delays.record(this.#clock.mono() - askedAt)
+        tell()
+      }
+      // Our own timer: undici's fire late, and an abort does not free a request that waits for a socket.
+      const timer = setTimeout(
+        () => asked.reject(new BureauUnavailable('deadline', asked.left)),
+        this.#deadlineMs,
+      )
+      if (!this.#batcher.add(asked)) asked.reject(new BureauUnavailable('queue_full', false))
+    })
+  }
+
+  /** What H of a held no is made from (PROTOCOL section 0.2). */
+  delayP999Ms(): number {
+    return this.#delays.p999Ms()
+  }
+
+  /** One page of the change feed over a connection of its own: questions cannot starve the news. */
+  async fetchPage(after: number | undefined): Promise<FeedPage | 'gone'> {
+    return withDeadline(this.#deadlineMs, async (signal) => {
+      const path = after === undefined ? '/v1/changes' : `/v1/changes?after=${after}`
+      const response = await this.#feedPool.request({ path, method: 'GET', signal })
+      const text = await response.body.text()
+      if (response.statusCode === 410) return 'gone'
+      if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
+      return JSON.parse(text) as FeedPage
+    })
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#pool.destroy(), this.#feedPool.destroy()])
+  }
+
+  async #send(all: Asked[]): Promise<void> {
+    const batch = all.filter((asked) => !asked.done) // Some gave up while they waited.
+    if (batch.length === 0) return
+    const began = this.#clock.mono()
+    const position = this.#position()
+    let ok = false
+    try {
+      const results = await this.#postWithinBudget(batch)
+      ok = true
+      for (const [i, asked] of batch.entries()) {
+        const { result } = results[i] as Answered
+        asked.resolve({ result, transaction: asked.transaction, position })
+      }
+    } catch (cause) {
+      const reason = cause instanceof BrokenCircuitError ? 'breaker_open' : reasonOf(cause)
+      for (const asked of batch) asked.reject(new BureauUnavailable(reason, asked.left, cause))
+    }
+    this.#onBatch?.({ size: batch.length, ms: this.#clock.mono() - began, ok })
+  }
+
+  /** Tries once more only what failed fast, and only within the budget. */
+  async #postWithinBudget(batch: Asked[]): Promise<Answered[]> {
+    this.#budget = Math.min(retryBudgetMax, this.#budget + retryShare)
+    try {
+      return await this.#breaker.execute(() => this.#post(batch))
+    } catch (error) {
+      const now = this.#clock.mono()
+      const hasTime = batch.every((asked) => asked.deadlineAt - now > this.#deadlineMs / 2)
+      const failedFast = !(error instanceof BrokenCircuitError || error instanceof Late)
+      if (!failedFast || this.#budget < 1 || !hasTime) throw error
+      this.#budget -= 1
+      return this.#breaker.execute(() => this.#post(batch))
+    }
+  }
+
+  async #post(batch: Asked[]): Promise<Answered[]> {
+    const leftMs = Math.max(...batch.map((asked) => asked.deadlineAt)) - this.#clock.mono()
+    return withDeadline(Math.max(1, leftMs), async (signal) => {
       for (const asked of batch) asked.left = true
-      const response = await pool.request({
+      const response = await this.#pool.request({
         path: '/v1/queries',
         method: 'POST',
         headers: { 'content-type': 'application/json' },
@@ -85,101 +180,6 @@ export function createBureauClient(options: BureauOptions) {
       if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
       return checkAnswers(JSON.parse(text), batch)
     })
-  }
-
-  /** Tries once more only what failed fast, and only within the budget. */
-  async function postWithin(batch: Asked[]): Promise<Answered[]> {
-    budget = Math.min(retryBudgetMax, budget + retryShare)
-    try {
-      return await breaker.execute(() => post(batch))
-    } catch (error) {
-      const hasTime = batch.every((asked) => asked.deadlineAt - clock.mono() > deadlineMs / 2)
-      if (error instanceof BrokenCircuitError || error instanceof Late || budget < 1 || !hasTime) throw error
-      budget -= 1
-      return breaker.execute(() => post(batch))
-    }
-  }
-
-  async function send(all: Asked[]): Promise<void> {
-    const batch = all.filter((asked) => !asked.done) // Some gave up while they waited.
-    if (batch.length === 0) return
-    const began = clock.mono()
-    const before = position()
-    let ok = false
-    try {
-      const results = await postWithin(batch)
-      ok = true
-      for (const [i, asked] of batch.entries()) {
-        const { result } = results[i] as Answered
-        asked.resolve({ result: result as BureauResult, transaction: asked.transaction, position: before })
-      }
-    } catch (cause) {
-      const reason = cause instanceof BrokenCircuitError ? 'breaker_open' : reasonOf(cause)
-      for (const asked of batch) asked.reject(new BureauUnavailable(reason, asked.left, cause))
-    }
-    onBatch?.({ size: batch.length, ms: clock.mono() - began, ok })
-  }
-
-  const batcher = new Batcher<Asked>(send)
-
-  return {
-    /** Rejects with BureauUnavailable, at the latest `deadlineMs` after the call. */
-    ask(question: Question): Promise<Verdict> {
-      return new Promise<Verdict>((resolve, reject) => {
-        const transaction = randomId()
-        const askedAt = clock.mono()
-        const id = String(nextId++)
-        const query = { id, ...question, transaction: printBase64url(transaction) }
-        const settle = () => {
-          clearTimeout(timer)
-          asked.done = true
-        }
-        const asked: Asked = {
-          query,
-          transaction,
-          askedAt,
-          deadlineAt: askedAt + deadlineMs,
-          left: false,
-          done: false,
-          resolve(verdict) {
-            if (asked.done) return
-            settle()
-            delays.record(clock.mono() - askedAt)
-            resolve(verdict)
-          },
-          reject(error) {
-            if (asked.done) return
-            settle()
-            if (asked.left) delays.record(clock.mono() - askedAt)
-            reject(error)
-          },
-        }
-        // Our own timer: undici's fire late, and an abort does not free a request that waits for a socket.
-        const timer = setTimeout(
-          () => asked.reject(new BureauUnavailable('deadline', asked.left)),
-          deadlineMs,
-        )
-        if (!batcher.add(asked)) asked.reject(new BureauUnavailable('queue_full', false))
-      })
-    },
-    delayP999Ms: () => delays.p999Ms(),
-    isOpen: () => open,
-
-    /** One page of the change feed over a connection of its own: questions cannot starve the news. */
-    async fetchPage(after: number | undefined): Promise<FeedPage | 'gone'> {
-      return withDeadline(deadlineMs, async (signal) => {
-        const path = after === undefined ? '/v1/changes' : `/v1/changes?after=${after}`
-        const response = await feedPool.request({ path, method: 'GET', signal })
-        const text = await response.body.text()
-        if (response.statusCode === 410) return 'gone'
-        if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
-        return JSON.parse(text) as FeedPage
-      })
-    },
-
-    async close(): Promise<void> {
-      await Promise.all([pool.destroy(), feedPool.destroy()])
-    },
   }
 }
 

@@ -52,6 +52,21 @@ class Records<T extends object> {
   }
 }
 
+const carrierRecords = (db: RegistryDb) =>
+  new Records<CarrierRecord>((id) =>
+    db.selectFrom('carriers').select(['id', 'name', 'status']).where('id', '=', id).executeTakeFirst(),
+  )
+
+const deviceRecords = (db: RegistryDb) =>
+  new Records<DeviceRecord>(async (name) => {
+    const id = Buffer.from(name, 'base64url')
+    const row = await db.selectFrom('devices').selectAll().where('id', '=', id).executeTakeFirst()
+    const key = row && importP256Spki(Buffer.from(row.spki))
+    if (!row || !key) return undefined
+    const { carrier, outlet, status } = row
+    return { id, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
+  })
+
 export type RegistryReader = ReturnType<typeof createRegistryReader>
 
 export function createRegistryReader(options: {
@@ -66,17 +81,8 @@ export function createRegistryReader(options: {
   let polling: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
 
-  const carriers = new Records<CarrierRecord>((id) =>
-    db.selectFrom('carriers').select(['id', 'name', 'status']).where('id', '=', id).executeTakeFirst(),
-  )
-  const devices = new Records<DeviceRecord>(async (name) => {
-    const id = Buffer.from(name, 'base64url')
-    const row = await db.selectFrom('devices').selectAll().where('id', '=', id).executeTakeFirst()
-    const key = row && importP256Spki(Buffer.from(row.spki))
-    if (!row || !key) return undefined
-    const { carrier, outlet, status } = row
-    return { id, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
-  })
+  const carriers = carrierRecords(db)
+  const devices = deviceRecords(db)
 
   function apply(change: Change): void {
     if (change.kind === 'carrier') carriers.forget(change.subject)

@@ -35,57 +35,65 @@ export class RegistryError extends Error {
 
 const first: Migration = {
   async up(db: Kysely<never>) {
-    await db.schema
-      .createTable('carriers')
-      .addColumn('id', 'text', (c) => c.primaryKey())
-      .addColumn('name', 'text', (c) => c.notNull())
-      .addColumn('status', 'text', (c) => c.notNull())
-      .addColumn('admitted_at', 'bigint', (c) => c.notNull())
-      .execute()
-    await db.schema
-      .createTable('outlets')
-      .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
-      .addColumn('id', 'text', (c) => c.notNull())
-      .addColumn('name', 'text', (c) => c.notNull())
-      .addPrimaryKeyConstraint('outlets_pk', ['carrier', 'id'])
-      .execute()
-    await db.schema
-      .createTable('devices')
-      .addColumn('id', 'blob', (c) => c.primaryKey())
-      .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
-      .addColumn('outlet', 'text', (c) => c.notNull())
-      .addColumn('serial', 'text', (c) => c.notNull())
-      .addColumn('model', 'text', (c) => c.notNull())
-      .addColumn('spki', 'blob', (c) => c.notNull())
-      .addColumn('spki_hash', 'blob', (c) => c.notNull().unique())
-      .addColumn('status', 'text', (c) => c.notNull())
-      .addColumn('registered_at', 'bigint', (c) => c.notNull())
-      .addColumn('not_after', 'bigint', (c) => c.notNull())
-      .execute()
-    await db.schema
-      .createTable('operators')
-      .addColumn('name', 'text', (c) => c.primaryKey())
-      .addColumn('role', 'text', (c) => c.notNull())
-      .addColumn('secret_hash', 'blob', (c) => c.notNull())
-      .addColumn('status', 'text', (c) => c.notNull())
-      .execute()
-    await db.schema
-      .createTable('changes')
-      .addColumn('seq', 'bigint', (c) => c.primaryKey())
-      .addColumn('time', 'bigint', (c) => c.notNull())
-      .addColumn('kind', 'text', (c) => c.notNull())
-      .addColumn('subject', 'text', (c) => c.notNull())
-      .addColumn('operator', 'text', (c) => c.notNull())
-      .addColumn('act', 'text', (c) => c.notNull())
-      .execute()
-    await db.schema
-      .createTable('counters')
-      .addColumn('name', 'text', (c) => c.primaryKey())
-      .addColumn('value', 'bigint', (c) => c.notNull())
-      .execute()
-    const counters = db as unknown as Kysely<RegistryTables>
-    await counters.insertInto('counters').values({ name: 'changes', value: 0 }).execute()
+    await makeWhoMayAsk(db)
+    await makeWhoActs(db)
   },
+}
+
+async function makeWhoMayAsk(db: Kysely<never>): Promise<void> {
+  await db.schema
+    .createTable('carriers')
+    .addColumn('id', 'text', (c) => c.primaryKey())
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('status', 'text', (c) => c.notNull())
+    .addColumn('admitted_at', 'bigint', (c) => c.notNull())
+    .execute()
+  await db.schema
+    .createTable('outlets')
+    .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
+    .addColumn('id', 'text', (c) => c.notNull())
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addPrimaryKeyConstraint('outlets_pk', ['carrier', 'id'])
+    .execute()
+  await db.schema
+    .createTable('devices')
+    .addColumn('id', 'blob', (c) => c.primaryKey())
+    .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
+    .addColumn('outlet', 'text', (c) => c.notNull())
+    .addColumn('serial', 'text', (c) => c.notNull())
+    .addColumn('model', 'text', (c) => c.notNull())
+    .addColumn('spki', 'blob', (c) => c.notNull())
+    .addColumn('spki_hash', 'blob', (c) => c.notNull().unique())
+    .addColumn('status', 'text', (c) => c.notNull())
+    .addColumn('registered_at', 'bigint', (c) => c.notNull())
+    .addColumn('not_after', 'bigint', (c) => c.notNull())
+    .execute()
+}
+
+async function makeWhoActs(db: Kysely<never>): Promise<void> {
+  await db.schema
+    .createTable('operators')
+    .addColumn('name', 'text', (c) => c.primaryKey())
+    .addColumn('role', 'text', (c) => c.notNull())
+    .addColumn('secret_hash', 'blob', (c) => c.notNull())
+    .addColumn('status', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema
+    .createTable('changes')
+    .addColumn('seq', 'bigint', (c) => c.primaryKey())
+    .addColumn('time', 'bigint', (c) => c.notNull())
+    .addColumn('kind', 'text', (c) => c.notNull())
+    .addColumn('subject', 'text', (c) => c.notNull())
+    .addColumn('operator', 'text', (c) => c.notNull())
+    .addColumn('act', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema
+    .createTable('counters')
+    .addColumn('name', 'text', (c) => c.primaryKey())
+    .addColumn('value', 'bigint', (c) => c.notNull())
+    .execute()
+  const counters = db as unknown as Kysely<RegistryTables>
+  await counters.insertInto('counters').values({ name: 'changes', value: 0 }).execute()
 }
 
 const busy = /locked|busy|already exists|UNIQUE/i

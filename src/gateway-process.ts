@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { childEnvironment } from '../base/config.ts'
+import { childEnvironment } from './base/config.ts'
 
 export type GatewayProcess = {
   pid: number
@@ -24,7 +24,7 @@ export async function startGateway(options: {
   certsDir: string
   env?: Record<string, string>
 }): Promise<GatewayProcess> {
-  const cli = fileURLToPath(new URL('../cli.ts', import.meta.url))
+  const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
   const env = childEnvironment({
     VOUCHSAFE_DATA: options.dataDir,
     VOUCHSAFE_CERTS: options.certsDir,
