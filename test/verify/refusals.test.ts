@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { decodeProtectedHeader, importJWK, jwtVerify } from 'jose'
 import t from 'tap'
+import { Agent, request } from 'undici'
 import { loadKeks } from '../../src/keys/kek.ts'
 import { Keyring } from '../../src/keys/keyring.ts'
 import { openRow, parseEntry, parsePrivate } from '../../src/ledger/entry.ts'
@@ -35,10 +36,8 @@ t.test(
       t.equal(reply.body['answer'], card.answer, card.name)
       const token = String(reply.body['token'])
       const { kid } = decodeProtectedHeader(token)
-      const key = await importJWK(
-        jwks.keys.find((k: { kid: string }) => k.kid === kid),
-        'ES256',
-      )
+      const known = jwks.keys.find((k) => k.kid === kid)
+      const key = await importJWK(known ?? {}, 'ES256')
       const { payload } = await jwtVerify(token, key, {
         issuer: g.config.VOUCHSAFE_ORIGIN,
         audience: 'urn:vouchsafe:carrier:swift-crane',
@@ -92,8 +91,6 @@ t.test(
 )
 
 async function fetchJson(g: { url: string; file(name: string): Buffer }, path: string) {
-  const { request } = await import('undici')
-  const { Agent } = await import('undici')
   const dispatcher = new Agent({ connect: { ca: g.file('gateway-ca.crt') } })
   const response = await request(g.url + path, { dispatcher })
   const json = await response.body.json()

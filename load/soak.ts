@@ -1,0 +1,60 @@
+// `npm run soak`: many verifications against one gateway while its memory is watched.
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import type { Device } from '../src/sdk/device.ts'
+import { prepare } from './handhelds.ts'
+import { dealt, openStage } from './stage.ts'
+
+const help = `npm run soak: 100,000 verifications against a gateway of its own
+
+  npm run soak
+  npm run soak -- --requests 20000
+
+The last line is one JSON object: {"rssMb", "growthPct", "wrong"}. growthPct compares the resident memory at the
+end with that at half time. Exit code 1 above 200 MB, above 5 % growth, or if an answer is wrong.`
+
+const { values } = parseArgs({
+  options: { help: { type: 'boolean' }, requests: { type: 'string', default: '100000' } },
+})
+if (values.help) {
+  console.log(help)
+  process.exit(0)
+}
+const total = Number(values.requests)
+const rssMbMax = 200
+const growthPctMax = 5
+const stage = await openStage({ devices: 32, hands: 100 })
+
+/** Resident memory of the gateway, MB (proc(5)). */
+const rssMb = () =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${stage.gateway.pid}/status`, 'utf8'))?.[1]) / 1024
+
+let sent = 0
+let wrong = 0
+const samples: { sent: number; rss: number }[] = []
+const every = Math.ceil(total / 100)
+
+async function ask(device: Device): Promise<void> {
+  while (sent < total) {
+    const i = sent++
+    // One in fifty must be a no: each is held for 150 ms.
+    const { body, expected } = await prepare(device, dealt(i % 50 === 49 ? stage.bad : stage.good, i))
+    const reply = await device.post('/v1/verify', JSON.parse(body))
+    if (reply.status !== 200 || reply.body['answer'] !== expected) wrong++
+    if (i % every !== 0) continue
+    samples.push({ sent: i, rss: rssMb() })
+    if (i % (every * 10) === 0) console.log(`${i} of ${total}, ${rssMb().toFixed(0)} MB, ${wrong} wrong`)
+  }
+}
+
+await Promise.all(stage.devices.map(ask))
+/** The mean of several samples: one garbage collection must not decide. */
+function meanOf(from: number, to: number): number {
+  const within = samples.filter((sample) => sample.sent >= total * from && sample.sent <= total * to)
+  return within.reduce((sum, sample) => sum + sample.rss, 0) / within.length
+}
+const growthPct = Math.round((meanOf(0.9, 1) / meanOf(0.5, 0.6) - 1) * 1000) / 10
+const peak = Math.round(Math.max(...samples.map((sample) => sample.rss)))
+await stage.close()
+console.log(JSON.stringify({ rssMb: peak, growthPct, wrong }))
+process.exit(wrong === 0 && peak <= rssMbMax && growthPct <= growthPctMax ? 0 : 1)
