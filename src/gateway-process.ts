@@ -16,6 +16,8 @@ export type GatewayProcess = {
 }
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
+/** As `npm start`: a small young generation keeps the resident memory low (docs/DESIGN.md). */
+const flags = ['--max-semi-space-size=4', '--v8-pool-size=1']
 const startMsMax = 20_000
 
 /** Resolves when it listens. Throws with what it printed if it ends before. */
@@ -32,7 +34,7 @@ export async function startGateway(options: {
     LOG_LEVEL: 'warn',
     ...options.env,
   })
-  const child = spawn(process.execPath, [cli, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'], env })
+  const child = spawn(process.execPath, [...flags, cli, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'], env })
   const printed: string[] = []
   const found: Record<string, string> = {}
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))

@@ -1,0 +1,69 @@
+// What is written is true: README commands exist, docs/API.md has the error and settings tables of the code,
+// docs/openapi.json is what the routes say, and the Dockerfile names only what is there.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { settings } from '../src/base/config.ts'
+import { errorTable } from '../src/base/errors.ts'
+import { deckNames } from '../src/simulator/deck.ts'
+import { describeApi } from './helpers/describe.ts'
+
+const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url))
+const read = (name: string) => readFileSync(path(name), 'utf8')
+const manifest = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+
+t.test('docs/API.md lists exactly the errors of the code', (t) => {
+  const rows = [...read('docs/API.md').matchAll(/^\| `(\w+)` \| (\d{3}) \| (\w+) \| (.+) \|$/gm)]
+  const written = rows.map(([, code, status, retry, title]) => ({
+    code,
+    status: Number(status),
+    retry,
+    title,
+  }))
+  const real = Object.entries(errorTable).map(([code, row]) => ({ code, ...row }))
+  const order = (list: { code?: string | undefined }[]) =>
+    list.sort((a, b) => ((a.code ?? '') < (b.code ?? '') ? -1 : 1))
+  t.same(order(written), order(real))
+  t.end()
+})
+
+t.test('docs/API.md lists exactly the settings of the code, with their defaults', (t) => {
+  const rows = [...read('docs/API.md').matchAll(/^\| `([A-Z_]+)` \| `?([^|`]*)`? \| (.+) \|$/gm)]
+  const written = rows.map(([, name, value, about]) => [name, (value ?? '').trim(), about])
+  const real = Object.entries(settings).map(([name, row]) => [name, row.default, row.about])
+  t.same(written, real)
+  t.end()
+})
+
+t.test('docs/openapi.json is what the routes say', async (t) => {
+  const made = `${JSON.stringify(await describeApi(), null, 2)}\n`
+  if (process.env['WRITE_DOCS'] === '1') writeFileSync(path('docs/openapi.json'), made)
+  t.equal(read('docs/openapi.json'), made, 'make it again with WRITE_DOCS=1 npx tap run test/docs.test.ts')
+})
+
+t.test('the README names each magic card and only scripts that exist', (t) => {
+  const readme = read('README.md')
+  for (const name of deckNames) t.match(readme, `\`${name}\``, name)
+  for (const [, script] of readme.matchAll(/npm run (?:-s )?([a-z]+)/g))
+    t.ok(manifest.scripts[script as string], String(script))
+  t.match(readme, 'npm ci && npm run demo')
+  t.match(readme, 'npm ci && npm test')
+  t.end()
+})
+
+t.test('the Dockerfile copies what is there, runs as node, and leaves development out', (t) => {
+  const text = read('Dockerfile')
+  const copies = [...text.matchAll(/^COPY (?!--from)(.+) (\S+)$/gm)]
+  t.ok(copies.length >= 5)
+  for (const [, sources] of copies)
+    for (const source of (sources as string).split(' ')) t.ok(existsSync(path(source)), source)
+  t.match(text, /^USER node$/m)
+  t.match(text, '--omit=dev')
+  t.match(text, /^HEALTHCHECK /m)
+  const command = JSON.parse(/^CMD (\[.+\])$/m.exec(text)?.[1] ?? '[]') as string[]
+  t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
+  t.equal([...text.matchAll(/^FROM node:26-slim/gm)].length, 2)
+  const ignored = read('.dockerignore').split('\n')
+  for (const name of ['node_modules', '.git', 'certs/dev', 'data']) t.ok(ignored.includes(name), name)
+  t.end()
+})
