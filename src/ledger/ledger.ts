@@ -157,7 +157,6 @@ export class Ledger {
   #start(): Worker {
     const worker = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: { file: this.#options.file },
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
     })
     worker.on('message', (message: FromWorker) => this.#take(message))
     worker.on('error', () => {}) // The exit that follows is what counts.
