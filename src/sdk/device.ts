@@ -101,16 +101,17 @@ export class Device {
   }
 
   /** One POST, no retry: what came back, whatever it was. */
-  async post(path: string, body: unknown): Promise<Reply> {
-    const response = await this.#pool.request({
-      path,
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        ...(this.#token ? { authorization: `Bearer ${this.#token}` } : {}),
-      },
-      body: JSON.stringify(body),
-    })
+  post(path: string, body: unknown): Promise<Reply> {
+    return this.postText(path, JSON.stringify(body))
+  }
+
+  /** One POST of a text as it is; `headers` go over the device's own. */
+  async postText(path: string, body: string, headers: Record<string, string> = {}): Promise<Reply> {
+    const own = {
+      'content-type': 'application/json',
+      ...(this.#token ? { authorization: `Bearer ${this.#token}` } : {}),
+    }
+    const response = await this.#pool.request({ path, method: 'POST', headers: { ...own, ...headers }, body })
     const parsed = (await response.body.json()) as Record<string, unknown>
     return { status: response.statusCode, body: parsed, headers: response.headers as Record<string, string> }
   }
