@@ -128,7 +128,7 @@ t.test('functions are at most 70 lines', (t) => {
       if (opening && start < 0) {
         start = i
         indent = opening[1] ?? ''
-      } else if (start >= 0 && line === `${indent}}`) {
+      } else if (start >= 0 && line.startsWith(`${indent}}`)) {
         if (i - start + 1 > 70) t.fail(`${file}:${start + 1} is a function of ${i - start + 1} lines`)
         start = -1
       }

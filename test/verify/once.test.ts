@@ -34,15 +34,16 @@ t.test('a hundred different requests on one challenge: one answer, 99 times 409'
   t.equal(codes.filter((code) => code === 'challenge_used').length, 99)
 })
 
-t.test('a thousand requests about one person ask the bureau once', async (t) => {
+// A thousand callers of one flight are in test/cache/flight.test.ts; here what two cores seal and open in time.
+t.test('two hundred requests at once about one person ask the bureau once', async (t) => {
   const g = await startTestGateway(t)
   const device = await g.openDevice()
   const card = g.cardNamed('valid')
   const bodies = []
-  for (let i = 0; i < 1000; i++) bodies.push((await device.prepare(parcelOf(), (c) => card.readChip(c))).body)
-  await g.knobs.setFaults({ delayMs: { min: 300, max: 300 } })
+  for (let i = 0; i < 200; i++) bodies.push((await device.prepare(parcelOf(), (c) => card.readChip(c))).body)
+  await g.knobs.setFaults({ delayMs: { min: 700, max: 700 } })
   const replies = await Promise.all(bodies.map((body) => device.post('/v1/verify', body)))
-  t.equal(replies.filter((reply) => reply.body['answer'] === 'yes').length, 1000)
+  t.equal(replies.filter((reply) => reply.body['answer'] === 'yes').length, 200)
   t.equal((await g.knobs.seen(card.holder.number))['ofNumber'], 1)
 })
 
