@@ -35,15 +35,15 @@ t.test('a hundred different requests on one challenge: one answer, 99 times 409'
 })
 
 // A thousand callers of one flight are in test/cache/flight.test.ts; here what two cores seal and open in time.
-t.test('two hundred requests at once about one person ask the bureau once', async (t) => {
+t.test('fifty requests at once about one person ask the bureau once', async (t) => {
   const g = await startTestGateway(t)
   const device = await g.openDevice()
   const card = g.cardNamed('valid')
   const bodies = []
-  for (let i = 0; i < 200; i++) bodies.push((await device.prepare(parcelOf(), (c) => card.readChip(c))).body)
-  await g.knobs.setFaults({ delayMs: { min: 700, max: 700 } })
+  for (let i = 0; i < 50; i++) bodies.push((await device.prepare(parcelOf(), (c) => card.readChip(c))).body)
+  await g.knobs.setFaults({ delayMs: { min: 400, max: 400 } })
   const replies = await Promise.all(bodies.map((body) => device.post('/v1/verify', body)))
-  t.equal(replies.filter((reply) => reply.body['answer'] === 'yes').length, 200)
+  t.equal(replies.filter((reply) => reply.body['answer'] === 'yes').length, 50)
   t.equal((await g.knobs.seen(card.holder.number))['ofNumber'], 1)
 })
 
