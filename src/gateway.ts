@@ -1,7 +1,7 @@
 // One gateway process: opens its resources in order, builds the three listeners, closes all in reverse.
 // Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
 import { createPrivateKey } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
@@ -77,7 +77,8 @@ async function openParts(
   const { store, warnings } = await openStore({ config, clock, log })
   closers.push(() => store.close())
   const { bureau, feed } = await openBureau({ config, clock, log }, metrics, closers)
-  const trust = loadTrust(config)
+  const { trust, close: closeTrust } = openTrust({ config, clock, log })
+  closers.push(closeTrust)
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
   const directory = openDirectoryOf({ config, clock, log }, { keyring, tokens })
   closers.push(() => directory.close())
@@ -187,11 +188,20 @@ async function openBureau({ config, clock, log }: Context, metrics: Metrics, clo
   return { bureau, feed }
 }
 
-/** Anchors and revocation list of the card issuer; both are read again when the list's file changes. */
-function loadTrust(config: Config): () => CardTrust {
+/** Anchors and revocation list of the card issuer; the list is read again when its file changes. */
+function openTrust({ config, log }: Context): { trust: () => CardTrust; close: () => void } {
+  const file = join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')
   const anchors = loadAnchors([readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crt'))])
-  const crl = parseCrl(readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')), anchors)
-  return () => ({ anchors, crl })
+  let crl = parseCrl(readPem(file), anchors)
+  const reread = () => {
+    try {
+      crl = parseCrl(readPem(file), anchors)
+    } catch (err) {
+      log.error({ err }, 'revocation list not read') // The last good one stands until it is stale.
+    }
+  }
+  watchFile(file, { interval: limits.crlLookMs, persistent: false }, reread)
+  return { trust: () => ({ anchors, crl }), close: () => unwatchFile(file, reread) }
 }
 
 function openDirectoryOf(

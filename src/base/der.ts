@@ -1,5 +1,5 @@
-// A strict DER reader (X.690): definite minimal lengths, one-byte tags, minimal integers, bounded depth, no
-// trailing bytes. It reads views of the received bytes and never encodes anything again.
+// A strict DER reader (X.690): definite minimal lengths, one-byte tags, one form of every value, sets in order,
+// bounded depth, no trailing bytes. It reads views of the received bytes and never encodes anything again.
 import { limits } from './limits.ts'
 
 /** Bytes that are not DER, or not of the form asked for. Holds no input. */
@@ -13,6 +13,7 @@ export const tags = {
   integer: 0x02,
   bitString: 0x03,
   octetString: 0x04,
+  null: 0x05,
   oid: 0x06,
   utcTime: 0x17,
   generalizedTime: 0x18,
@@ -43,16 +44,85 @@ function readAt(bytes: Buffer, at: number, depth: number): Der {
   return { tag, raw: bytes.subarray(at, end), body: bytes.subarray(start, end), depth }
 }
 
-/** Reads one element that fills `bytes`. Throws DerError. */
+/**
+ * Reads one element that fills `bytes` and is DER all the way down, parts that nobody asks for included.
+ * @throws DerError
+ */
 export function readDer(bytes: Buffer): Der {
   const element = readAt(bytes, 0, 0)
   if (element.raw.length !== bytes.length) throw new DerError('trailing bytes')
+  assertStrict(element)
   return element
+}
+
+const constructedBit = 0x20
+const classBits = 0xc0
+
+/** Recursion is bounded by `limits.derDepthMax`. */
+function assertStrict(element: Der): void {
+  const { tag } = element
+  const universal = (tag & classBits) === 0
+  const constructed = (tag & constructedBit) !== 0
+  if (universal && constructed !== (tag === tags.sequence || tag === tags.set)) {
+    throw new DerError('constructed where primitive is due, or the reverse')
+  }
+  if (!constructed) {
+    if (universal) assertPrimitive(element)
+    return
+  }
+  let last: Der | undefined
+  for (const child of split(element)) {
+    assertStrict(child)
+    // Every SET of X.509 and CMS is a SET OF (X.690 section 11.6).
+    if (tag === tags.set && last) assertOrder(last, child)
+    last = child
+  }
+}
+
+/** Elements of a SET OF ascend by their bytes (X.690 section 11.6). Throws DerError. */
+export function assertOrder(before: Der, after: Der): void {
+  if (Buffer.compare(before.raw, after.raw) > 0) throw new DerError('set not in order')
+}
+
+/** The one form of each universal value that DER leaves (X.690 sections 8 and 11). */
+function assertPrimitive(element: Der): void {
+  const { tag, body } = element
+  if (tag === 0 || tag === 0x10 || tag === 0x11) throw new DerError('no such primitive')
+  if (tag === tags.integer) integerBytes(element)
+  if (tag === tags.boolean && (body.length !== 1 || (body[0] !== 0 && body[0] !== 0xff))) {
+    throw new DerError('boolean malformed')
+  }
+  if (tag === tags.null && body.length !== 0) throw new DerError('null malformed')
+  if (tag === tags.oid) assertOid(body)
+  if (tag === tags.bitString) assertBits(body)
+}
+
+/** Sub-identifiers are whole and begin with no 80. */
+function assertOid(body: Buffer): void {
+  let starts = true
+  for (const byte of body) {
+    if (starts && byte === 0x80) throw new DerError('object identifier not minimal')
+    starts = byte < 0x80
+  }
+  if (body.length === 0 || !starts) throw new DerError('object identifier malformed')
+}
+
+/** At most 7 unused bits, all zero, and none of nothing. */
+function assertBits(body: Buffer): void {
+  const unused = body[0] ?? 8
+  const last = body.length > 1 ? body.readUInt8(body.length - 1) : 0
+  if (unused > 7 || (body.length === 1 && unused !== 0) || (last & ((1 << unused) - 1)) !== 0) {
+    throw new DerError('bit string malformed')
+  }
 }
 
 /** The elements within one, after a check of its tag. */
 export function childrenOf(element: Der, tag: number): Der[] {
   assertTag(element, tag)
+  return split(element)
+}
+
+function split(element: Der): Der[] {
   const children: Der[] = []
   for (let at = 0; at < element.body.length; ) {
     const child = readAt(element.body, at, element.depth + 1)
@@ -129,7 +199,9 @@ function momentOf(match: RegExpExecArray | null, year: (digits: number) => numbe
   ]
   const ms = Date.UTC(year(y), month - 1, day, hour, minute, second)
   const date = new Date(ms)
-  const same = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && date.getUTCHours() === hour
+  // Months and days that spill over change the date; years before 100 would be taken for 19xx.
+  const sameDay = date.getUTCMonth() === month - 1 && date.getUTCDate() === day
+  const same = sameDay && date.getUTCHours() === hour && date.getUTCFullYear() === year(y)
   if (!same || minute > 59 || second > 59) throw new DerError('no such time')
   return ms
 }
@@ -144,9 +216,13 @@ export function utcTimeMs(element: Der | undefined): number {
 export const generalizedTimeMs = (body: Buffer) =>
   momentOf(generalizedPattern.exec(body.toString('latin1')), (y) => y)
 
-/** Time as certificates choose it: UTCTime up to 2049, GeneralizedTime after. */
+const firstGeneralizedMs = Date.UTC(2050, 0, 1)
+
+/** Time as certificates must choose it: UTCTime up to 2049, GeneralizedTime after (RFC 5280 section 4.1.2.5). */
 export function certificateTimeMs(element: Der | undefined): number {
   if (element?.tag === tags.utcTime) return utcTimeMs(element)
   assertTag(element, tags.generalizedTime)
-  return generalizedTimeMs(element.body)
+  const ms = generalizedTimeMs(element.body)
+  if (ms < firstGeneralizedMs) throw new DerError('GeneralizedTime where UTCTime is due')
+  return ms
 }

@@ -27,6 +27,7 @@ export const limits = {
   holdMsMax: 900,
   // Card (structures of a reading)
   derDepthMax: 16,
+  crlLookMs: 500,
   // Bureau (PROTOCOL section 11)
   bureauBatchMax: 64,
   bureauBatchesInFlightMax: 8,

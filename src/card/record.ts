@@ -42,7 +42,7 @@ export const longTerm = '长期'
 const longTermDay = '99991231'
 // Control characters, and surrogates that stand alone.
 const notText = /\p{Cc}|\p{Cs}/u
-const digits = /^\d+$/
+const eightDigits = /^\d{8}$/
 
 /** Cuts the record into its fields; trailing U+0020 is padding. Undefined if it is not text. */
 export function parseRecord(bytes: Buffer): CardRecord | undefined {
@@ -79,16 +79,19 @@ function trimPadding(text: string): string {
 const weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]
 const checkCharacters = '10X98765432'
 
-/** GB 11643: 17 digits and an ISO 7064 MOD 11-2 check character. No list of areas: retired ones are right. */
-export function isCitizenNumber(number: string): boolean {
-  if (!/^\d{17}[\dX]$/.test(number)) return false
-  const sum = weights.reduce((total, weight, i) => total + weight * Number(number[i]), 0)
-  return checkCharacters[sum % 11] === number[17]
+/** The ISO 7064 MOD 11-2 check character of the first 17 digits (GB 11643). */
+export function checkCharacterOf(digits17: string): string {
+  const sum = weights.reduce((total, weight, i) => total + weight * Number(digits17[i]), 0)
+  return checkCharacters.charAt(sum % 11)
 }
+
+/** GB 11643: 17 digits and their check character. No list of areas: retired ones are right. */
+export const isCitizenNumber = (number: string) =>
+  /^\d{17}[\dX]$/.test(number) && checkCharacterOf(number) === number[17]
 
 /** A day of the calendar as YYYYMMDD. */
 export function isDay(text: string): boolean {
-  if (text.length !== 8 || !digits.test(text)) return false
+  if (!eightDigits.test(text)) return false
   const [year, month, day] = [Number(text.slice(0, 4)), Number(text.slice(4, 6)), Number(text.slice(6))]
   const date = new Date(Date.UTC(year, month - 1, day))
   return year >= 1800 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day
@@ -100,17 +103,13 @@ const shanghaiOffsetMs = 8 * 3_600_000 // No daylight saving time since 1991.
 export const shanghaiDay = (nowMs: number) =>
   new Date(nowMs + shanghaiOffsetMs).toISOString().slice(0, 10).replaceAll('-', '')
 
-/** Whether every field is of its kind; meaning comes after. */
-function isText(record: CardRecord): boolean {
-  const { name, sex, nation, birth, validFrom, validTo } = record
-  const parts = [name, record.address, record.number, record.issuer]
-  if (parts.some((part) => part === '')) return false
-  if (!/^\d$/.test(sex) || !/^\d{2}$/.test(nation) || !digits.test(birth)) return false
-  return isDay(validFrom) && (validTo === longTerm || isDay(validTo))
-}
+/** Whether there is a name, and days that a calendar has; number, birth and sex have refusals of their own. */
+const hasText = ({ name, validFrom, validTo }: CardRecord) =>
+  name !== '' && isDay(validFrom) && (validTo === longTerm || isDay(validTo))
 
 /**
  * Row 12 of PROTOCOL section 7.
+ * @param bytes the 256 bytes of DG1 after its salt; `serial` the card's, from DG14
  * @returns refusal 0 or R20-R25; the person as soon as text and number are right
  */
 export function checkRecord(
@@ -119,7 +118,7 @@ export function checkRecord(
   nowMs: number,
 ): { refusal: number; person?: Person } {
   const record = parseRecord(bytes)
-  if (!record || !isText(record)) return { refusal: refusal.text }
+  if (!record || !hasText(record)) return { refusal: refusal.text }
   const number = record.number.replace('x', 'X')
   if (!isCitizenNumber(number)) return { refusal: refusal.number }
   const validTo = record.validTo === longTerm ? longTermDay : record.validTo

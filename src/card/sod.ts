@@ -1,10 +1,11 @@
 // The document security object: CMS SignedData over an ICAO LDSSecurityObject, in the strict profile of
 // PROTOCOL section 6 (RFC 5652, ICAO 9303-10). Parsed from the received bytes; no signature is checked here.
 import {
-  assertTag,
+  assertOrder,
   childrenOf,
   context,
   type Der,
+  DerError,
   fixedChildren,
   integerBytes,
   octets,
@@ -40,16 +41,13 @@ export type UnverifiedSod = {
   signature: Buffer
 }
 
-/** The bytes are DER, but not of the profile. */
-export class ProfileError extends Error {}
-
 function must(condition: boolean): asserts condition {
-  if (!condition) throw new ProfileError('not of the profile')
+  if (!condition) throw new DerError('not of the profile')
 }
 
-/** Parses and checks the profile. Throws DerError (R01) or ProfileError (R02). */
-export function parseSod(bytes: Buffer, suite: CardSuite): UnverifiedSod {
-  const [type, explicit, ...rest] = childrenOf(readDer(bytes), tags.sequence)
+/** Checks the profile of what `readDer` found to be DER. Throws DerError. */
+export function parseSod(der: Der, suite: CardSuite): UnverifiedSod {
+  const [type, explicit, ...rest] = childrenOf(der, tags.sequence)
   must(rest.length === 0 && explicit !== undefined && oidHex(type) === oids.signedData)
   const parts = childrenOf(onlyChild(explicit, context(0)), tags.sequence)
   must(parts.length === 5) // No CRLs, nothing optional left out.
@@ -89,24 +87,35 @@ function parseSignerInfo(element: Der, signer: UnverifiedCertificate, suite: Car
   }
 }
 
-/** Exactly contentType, messageDigest and signingTime, each once with one value; undefined otherwise. */
+/** Exactly contentType, messageDigest and signingTime, each in its form; undefined otherwise. */
 function parseAttributes(element: Der): UnverifiedSod['attributeValues'] {
+  try {
+    const found = attributesByType(element)
+    if (found.size !== 3) return undefined
+    return {
+      contentType: oidHex(found.get(oids.contentType)),
+      messageDigest: octets(found.get(oids.messageDigest)),
+      signedMs: utcTimeMs(found.get(oids.signingTime)),
+    }
+  } catch (error) {
+    if (error instanceof DerError) return undefined // Row 9 refuses by it, after the signer's row.
+    throw error
+  }
+}
+
+/** Each once, with one value, in the order of DER: under [0] the reader cannot know that this is a set. */
+function attributesByType(element: Der): Map<string, Der> {
   const found = new Map<string, Der>()
+  let last: Der | undefined
   for (const item of childrenOf(element, context(0))) {
+    if (last) assertOrder(last, item)
+    last = item
     const [type, values] = fixedChildren(item, tags.sequence, 2) as [Der, Der]
     const oid = oidHex(type)
-    if (found.has(oid)) return undefined
+    if (found.has(oid)) throw new DerError('attribute given twice')
     found.set(oid, onlyChild(values, tags.set))
   }
-  const contentType = found.get(oids.contentType)
-  const messageDigest = found.get(oids.messageDigest)
-  const signingTime = found.get(oids.signingTime)
-  if (found.size !== 3 || !contentType || !messageDigest || !signingTime) return undefined
-  return {
-    contentType: oidHex(contentType),
-    messageDigest: octets(messageDigest),
-    signedMs: utcTimeMs(signingTime),
-  }
+  return found
 }
 
 export const ldsContentType = oids.ldsSecurityObject
@@ -121,8 +130,7 @@ function parseLds(content: Buffer, suite: CardSuite): Map<number, Buffer> {
     const [group, hash] = fixedChildren(item, tags.sequence, 2) as [Der, Der]
     const number = smallInteger(group)
     must(number > last && number <= 16)
-    assertTag(hash, tags.octetString)
-    must(hash.body.length === suite.digestBytes)
+    must(octets(hash).length === suite.digestBytes)
     last = number
     hashes.set(number, hash.body)
   }

@@ -1,13 +1,22 @@
 // The ledger as the serving thread sees it: append and wait until it is durable. Appends of one turn travel
-// together; the worker commits them in groups (PROTOCOL section 9). It knows no proofs.
+// together; the worker commits them in groups (PROTOCOL section 9). It knows no proofs and keeps no keys.
 import type { DatabaseSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import type { Clock } from '../base/clock.ts'
+import { present } from '../base/assert.ts'
+import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
-import { type Append, type Committed, type FromWorker, packAppends, type ToWorker } from './message.ts'
-import { openLedgerFile, prepareReader } from './sqlite.ts'
+import {
+  type Append,
+  type Committed,
+  type FromWorker,
+  packAppends,
+  printAppend,
+  type ToWorker,
+} from './message.ts'
+import { openLedgerReader, prepareReader } from './sqlite.ts'
 
 export type { ActEntry, Append, SessionEntry, VerifyEntry } from './message.ts'
 
@@ -30,13 +39,24 @@ export type LedgerOptions = {
 type Waiter = { resolve(appended: Appended): void; reject(error: Error): void }
 
 const refused = (reason: string, cause?: unknown) => new GatewayError('ledger_unavailable', reason, { cause })
-const restartMs = 500
+const restartMsMin = 250
+const restartMsMax = 8000
+const keyBytes = 32
 
-/** Opens the file, starts the worker and waits until it is ready. */
+/**
+ * Opens (and makes) the file, starts the worker and waits until it is ready.
+ * @throws GatewayError ledger_unavailable
+ */
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
-  const ledger = new Ledger(options)
-  await ledger.ready()
-  return ledger
+  let ledger: Ledger | undefined
+  try {
+    ledger = new Ledger(options)
+    await ledger.ready()
+    return ledger
+  } catch (cause) {
+    await ledger?.close()
+    throw cause instanceof GatewayError ? cause : refused('open_failed', cause)
+  }
 }
 
 export class Ledger {
@@ -45,42 +65,62 @@ export class Ledger {
   readonly #read: ReturnType<typeof prepareReader>
   readonly #waiting = new Map<number, Waiter[]>()
   #worker: Worker
-  #turn: { append: Append; waiter: Waiter }[] = []
+  #turn: { printed: Buffer; waiter: Waiter }[] = []
   #nextId = 1
   #queued = 0
   #up = false
-  #closing = false
+  #ended: Promise<void> | undefined
   #started: Promise<void>
+  #restart: NodeJS.Timeout | undefined
+  #restartMs = restartMsMin
+  #keysFault: unknown
 
+  /** Use `openLedger`. */
   constructor(options: LedgerOptions) {
     this.#options = options
-    this.#db = openLedgerFile(options.file)
+    this.#db = openLedgerReader(options.file)
     this.#read = prepareReader(this.#db)
-    this.#worker = this.#start()
-    this.#started = this.#readyOf(this.#worker)
+    const { worker, started } = this.#start()
+    this.#worker = worker
+    this.#started = started
   }
 
+  /** Resolves once the worker takes appends. */
   ready(): Promise<void> {
     return this.#started
   }
 
-  /** Resolves once the entry is durable. Rejects with `ledger_unavailable`; the entry may stand all the same. */
+  /**
+   * Resolves once the entry is durable.
+   * @throws GatewayError ledger_unavailable; the entry may stand all the same, which `find` tells
+   */
   append(append: Append): Promise<Appended> {
-    if (this.#closing) return Promise.reject(refused('closed'))
+    if (this.#ended) return Promise.reject(refused('closed'))
     if (!this.#up) return Promise.reject(refused('worker_down'))
     if (this.#queued >= limits.ledgerQueueMax) return Promise.reject(refused('queue_full'))
+    let printed: Buffer
+    try {
+      printed = printAppend(append)
+    } catch (cause) {
+      return Promise.reject(refused('entry_malformed', cause))
+    }
     this.#queued++
+    // Dying while this promise is pending: the entry stands or it does not, and the retry finds out which.
     return new Promise((resolve, reject) => {
       if (this.#turn.length === 0) setImmediate(() => this.#flush())
-      this.#turn.push({ append, waiter: { resolve, reject } })
+      this.#turn.push({ printed, waiter: { resolve, reject } })
     })
   }
 
-  /** What was committed for a challenge, read from the file: a late acknowledgement is looked up here. */
+  /**
+   * What was committed for a challenge; undefined if it is not consumed. One indexed read (some 10 us) on this
+   * thread: through the worker it would wait behind the very commit whose acknowledgement is late.
+   */
   async find(challenge: Buffer): Promise<Consumed | undefined> {
     const found = this.#reading(() => this.#read.findConsumed(challenge))
-    const entry = found && parseEntry(found.data)
-    if (!found || !entry) return undefined
+    if (!found) return undefined
+    const entry = parseEntry(found.data)
+    if (!entry) throw refused('entry_unreadable') // Never undefined: nobody may take it for not consumed.
     const { digest, index, leaf } = found
     return { digest, index, leaf, timeMs: entry.timeMs, answer: (entry.answer ?? 0) as Consumed['answer'] }
   }
@@ -111,15 +151,21 @@ export class Ledger {
     return this.#up
   }
 
-  /** Commits what was accepted, then ends the worker. */
-  async close(): Promise<void> {
-    if (this.#closing) return
-    this.#closing = true
+  /** Commits what was accepted, then ends the worker and folds the file. */
+  close(): Promise<void> {
+    this.#ended ??= this.#end()
+    return this.#ended
+  }
+
+  async #end(): Promise<void> {
     this.#flush()
-    const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()))
+    clearTimeout(this.#restart)
+    await this.#started.catch(() => {}) // A worker that did not start has ended: nothing is lost here.
     if (this.#up) {
+      const exited = new Promise((resolve) => this.#worker.once('exit', resolve))
       this.#post({ kind: 'close' })
-      await ended
+      // Dying in here: what was acknowledged is durable; the next start replays the WAL.
+      await exited
     }
     this.#db.close()
   }
@@ -142,11 +188,9 @@ export class Ledger {
       return
     }
     const id = this.#nextId++
-    this.#waiting.set(
-      id,
-      turn.map(({ waiter }) => waiter),
-    )
-    const packed = packAppends(turn.map(({ append }) => append))
+    const waiters = turn.map(({ waiter }) => waiter)
+    this.#waiting.set(id, waiters)
+    const packed = packAppends(turn.map(({ printed }) => printed))
     this.#post({ kind: 'append', id, nowMs: this.#options.clock.now(), packed }, [packed])
   }
 
@@ -154,79 +198,99 @@ export class Ledger {
     this.#worker.postMessage(message, transfer)
   }
 
-  #start(): Worker {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: { file: this.#options.file },
-    })
-    worker.on('message', (message: FromWorker) => this.#take(message))
-    worker.on('error', () => {}) // The exit that follows is what counts.
-    worker.on('exit', () => this.#ended(worker))
-    return worker
-  }
-
-  #readyOf(worker: Worker): Promise<void> {
-    return new Promise((resolve, reject) => {
+  #start(): { worker: Worker; started: Promise<void> } {
+    const workerData = { file: this.#options.file }
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
+    let fault: unknown
+    const started = new Promise<void>((resolve, reject) => {
       worker.once('message', () => {
         this.#up = true
+        void this.#sendKeys(epochOf(this.#options.clock.now(), dayMs))
         resolve()
       })
-      worker.once('error', (cause) => reject(refused('worker_failed', cause)))
+      worker.once('exit', () => reject(refused('worker_failed', fault)))
     })
+    started.catch(() => {}) // Heard by those who await it; else the restart that follows is the answer.
+    worker.on('message', (message: FromWorker) => this.#take(message))
+    worker.on('error', (cause) => {
+      fault = cause // The exit that follows tells it to all who wait.
+    })
+    worker.on('exit', () => this.#exited(fault))
+    return { worker, started }
   }
 
   /** Appends that were on their way are told that nobody knows; their retry looks them up. */
-  #ended(worker: Worker): void {
-    if (worker !== this.#worker) return
+  #exited(fault: unknown): void {
     this.#up = false
-    for (const waiters of this.#waiting.values()) {
-      for (const { reject } of waiters) reject(refused('worker_ended'))
-      this.#queued -= waiters.length
-    }
+    const waiters = [...this.#waiting.values()].flat()
     this.#waiting.clear()
-    if (this.#closing) return
-    setTimeout(() => {
-      if (this.#closing) return
-      this.#worker = this.#start()
-      this.#started = this.#readyOf(this.#worker)
-      this.#started.catch(() => {}) // Its exit starts the next one.
-    }, restartMs).unref()
+    this.#queued -= waiters.length
+    for (const { reject } of waiters) reject(refused('worker_ended', fault))
+    if (this.#ended) return
+    this.#restart = setTimeout(() => {
+      const { worker, started } = this.#start()
+      this.#worker = worker
+      this.#started = started
+    }, this.#restartMs)
+    this.#restart.unref()
+    this.#restartMs = Math.min(this.#restartMs * 2, restartMsMax)
   }
 
   #take(message: FromWorker): void {
     if (message.kind === 'done') {
       const { size, ms } = message
-      for (const { id, first, committed } of message.results) {
-        for (const [i, result] of committed.entries())
-          this.#waiterOf(id, first + i)?.resolve(toAppended(result))
-        this.#settle(id, first + committed.length)
+      this.#restartMs = restartMsMin
+      for (const { id, committed } of message.results) {
+        const waiters = this.#settle(id, committed.length)
+        for (const [i, result] of committed.entries()) waiters[i]?.resolve(toAppended(result))
       }
       this.#options.onGroup?.({ size, ms })
     } else if (message.kind === 'failed') {
-      for (const { id, first, count } of message.results) {
-        for (let i = 0; i < count; i++) this.#waiterOf(id, first + i)?.reject(refused(message.reason))
-        this.#settle(id, first + count)
+      const { reason, results } = message
+      const cause = reason === 'day_keys' ? this.#keysFault : undefined
+      for (const { id, count } of results) {
+        for (const { reject } of this.#settle(id, count)) reject(refused(reason, cause))
       }
     } else if (message.kind === 'needKeys') void this.#sendKeys(message.day)
   }
 
-  #waiterOf(id: number, place: number): Waiter | undefined {
-    this.#queued--
-    return this.#waiting.get(id)?.[place]
+  /** Takes the next waiters of a post: groups are cut from the queue, so its appends settle in order. */
+  #settle(id: number, count: number): Waiter[] {
+    const waiters = present(this.#waiting.get(id), 'a post that waits')
+    const settled = waiters.splice(0, count)
+    if (waiters.length === 0) this.#waiting.delete(id)
+    this.#queued -= count
+    return settled
   }
 
-  /** Appends of a message are settled in order: it is forgotten after its last. */
-  #settle(id: number, upTo: number): void {
-    if (this.#waiting.get(id)?.length === upTo) this.#waiting.delete(id)
-  }
-
+  /** Fetches the keys of a day within a deadline; without them the waiting appends fail as `day_keys`. */
   async #sendKeys(day: number): Promise<void> {
+    const worker = this.#worker
+    const late = new AbortController()
     try {
-      const { record, tag } = await this.#options.dayKeys(day)
-      this.#post({ kind: 'keys', day, record: Uint8Array.from(record), tag: Uint8Array.from(tag) })
-    } catch {
-      this.#post({ kind: 'noKeys', day }) // The waiting appends fail as `day_keys`; the keyring reports why.
+      const keys = this.#options.dayKeys(day)
+      const { record, tag } = await Promise.race([keys, refusedAfter(limits.requestMsMax, late.signal)])
+      if (record.length !== keyBytes || tag.length !== keyBytes) throw refused('day_keys')
+      const message = {
+        kind: 'keys' as const,
+        day,
+        record: Uint8Array.from(record),
+        tag: Uint8Array.from(tag),
+      }
+      worker.postMessage(message, [message.record.buffer, message.tag.buffer])
+    } catch (cause) {
+      this.#keysFault = cause
+      const message: ToWorker = { kind: 'noKeys', day }
+      worker.postMessage(message)
+    } finally {
+      late.abort()
     }
   }
+}
+
+async function refusedAfter(ms: number, signal: AbortSignal): Promise<never> {
+  await delay(ms, undefined, { signal })
+  throw refused('day_keys_late')
 }
 
 function toAppended(result: Committed): Appended {

@@ -1,8 +1,10 @@
 // What the serving thread posts to the ledger's worker: all appends of one turn in one own ArrayBuffer, which
 // is transferred. A pooled Buffer would be cloned with its whole pool, and with whatever else lies in it.
-import { u8, u64 } from '../base/bytes.ts'
+import { present } from '../base/assert.ts'
+import { readU64, u8, u64 } from '../base/bytes.ts'
+import { limits } from '../base/limits.ts'
 import { parseT2l, printT2l } from '../base/t2l.ts'
-import type { Subject } from './entry.ts'
+import { entryType, isAnswerOf, isPlace, type Subject } from './entry.ts'
 
 export type VerifyEntry = {
   type: 'verify' | 'undecided'
@@ -36,8 +38,39 @@ export type Append = VerifyEntry | SessionEntry | ActEntry
 
 const shape = { verify: 1, undecided: 2, session: 3, act: 4 } as const
 const noSubject = Buffer.alloc(0)
+const actBytesMax = 0xffff - 64 // The act and its blind must fit in one T2L value.
 
-function printAppend(append: Append): Buffer {
+/** Refuses at the door what could not be written later, where it would take its whole group with it. */
+function assertForm(append: Append): void {
+  const sized: [value: Uint8Array, bytes: number][] = []
+  let right: boolean
+  if (append.type === 'act') {
+    const { kind, seq } = append
+    right = kind >= entryType.device && kind <= entryType.disclosure
+    right &&= seq === undefined || (Number.isSafeInteger(seq) && seq > 0)
+  } else {
+    right = Number.isSafeInteger(append.expiresMs) && append.expiresMs >= 0
+    sized.push([append.digest, 32], [append.challenge, limits.challengeBytes])
+  }
+  if (append.type === 'act' || append.type === 'session') {
+    right &&= Buffer.byteLength(append.act) <= actBytesMax
+  } else {
+    const { device, courier, transaction, parcel, sealedHash, carrier, outlet, refusal } = append
+    sized.push([device, 16], [courier, 16], [transaction, 16], [parcel, 32], [sealedHash, 32])
+    right &&= isPlace(carrier, outlet) && isAnswerOf(entryType[append.type], append.answer)
+    right &&= Number.isInteger(refusal) && refusal >= 0 && refusal <= 255
+  }
+  if (!right || sized.some(([value, bytes]) => value.length !== bytes)) {
+    throw new RangeError('an append that no entry can hold')
+  }
+}
+
+/**
+ * Prints one append for the worker.
+ * @throws RangeError if no entry could hold it
+ */
+export function printAppend(append: Append): Buffer {
+  assertForm(append)
   const kind = u8(shape[append.type])
   if (append.type === 'act') return printT2l(kind, u8(append.kind), append.act, u64(append.seq ?? 0))
   const { digest, challenge } = append
@@ -63,17 +96,19 @@ function parseSubject(bytes: Buffer): Subject | undefined {
 function parseAppend(bytes: Buffer): Append {
   const kind = bytes[3]
   const count = kind === shape.act ? 4 : kind === shape.session ? 5 : 14
-  const f = parseT2l(
-    bytes,
-    Array.from({ length: count }, (_, i) => i + 1),
-  ) as Buffer[] | undefined
-  if (!f) throw new Error('vouchsafe has a defect: a message to the ledger has a wrong form')
-  const at = (i: number) => f[i] as Buffer
+  const tags = Array.from({ length: count }, (_, i) => i + 1)
+  const fields = present(parseT2l(bytes, tags), 'the form of a message to the ledger')
+  const at = (i: number) => fields[i] as Buffer
   if (kind === shape.act) {
-    const seq = Number(at(3).readBigUInt64BE())
-    return { type: 'act', kind: at(1).readUInt8() as 4, act: at(2).toString(), ...(seq > 0 ? { seq } : {}) }
+    const seq = readU64(at(3))
+    return {
+      type: 'act',
+      kind: at(1).readUInt8() as ActEntry['kind'],
+      act: at(2).toString(),
+      ...(seq > 0 ? { seq } : {}),
+    }
   }
-  const consumed = { digest: at(1), challenge: at(2), expiresMs: Number(at(3).readBigUInt64BE()) }
+  const consumed = { digest: at(1), challenge: at(2), expiresMs: readU64(at(3)) }
   if (kind === shape.session) return { type: 'session', ...consumed, act: at(4).toString() }
   return {
     type: kind === shape.verify ? 'verify' : 'undecided',
@@ -91,9 +126,8 @@ function parseAppend(bytes: Buffer): Append {
   }
 }
 
-/** Packs appends, each after its length as u32, into one ArrayBuffer of their own. */
-export function packAppends(appends: readonly Append[]): ArrayBuffer {
-  const parts = appends.map(printAppend)
+/** Packs printed appends, each after its length as u32, into one ArrayBuffer of their own. */
+export function packAppends(parts: readonly Buffer[]): ArrayBuffer {
   const size = parts.reduce((sum, part) => sum + 4 + part.length, 0)
   const out = new ArrayBuffer(size)
   const bytes = Buffer.from(out)
@@ -106,6 +140,7 @@ export function packAppends(appends: readonly Append[]): ArrayBuffer {
   return out
 }
 
+/** The appends of one message, in order; throws on a form that `packAppends` does not make. */
 export function unpackAppends(packed: ArrayBuffer): Append[] {
   const bytes = Buffer.from(packed)
   const appends: Append[] = []
@@ -117,9 +152,10 @@ export function unpackAppends(packed: ArrayBuffer): Append[] {
   return appends
 }
 
+/** `id` counts the posts. Times in Unix ms, days in Unix days, keys 32 bytes. */
 export type ToWorker =
   | { kind: 'append'; id: number; nowMs: number; packed: ArrayBuffer }
-  | { kind: 'keys'; day: number; record: Uint8Array; tag: Uint8Array }
+  | { kind: 'keys'; day: number; record: Uint8Array<ArrayBuffer>; tag: Uint8Array<ArrayBuffer> }
   | { kind: 'noKeys'; day: number }
   | { kind: 'close' }
 
@@ -127,13 +163,15 @@ export type ToWorker =
 export type Committed =
   | { index: number; timeMs: number; leaf: Uint8Array }
   | { index: number; lost: Uint8Array }
+
+/** Results speak of the next appends of post `id` that have none yet, in order. */
 export type FromWorker =
   | { kind: 'ready' }
   | {
       kind: 'done'
-      results: { id: number; first: number; committed: Committed[] }[]
+      results: { id: number; committed: Committed[] }[]
       size: number
       ms: number
     }
-  | { kind: 'failed'; results: { id: number; first: number; count: number }[]; reason: string }
+  | { kind: 'failed'; results: { id: number; count: number }[]; reason: string }
   | { kind: 'needKeys'; day: number }

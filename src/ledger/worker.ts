@@ -1,6 +1,6 @@
 // The ledger's worker thread: seals, hashes and commits appends in groups, one fsync each (PROTOCOL section 9).
 // It has the record and tag keys of the days it writes, handed over by the serving thread, and no KEK.
-import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { createSecretKey, type KeyObject } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { present } from '../base/assert.ts'
@@ -10,110 +10,119 @@ import { limits } from '../base/limits.ts'
 import * as format from './entry.ts'
 import { leafHash } from './hash.ts'
 import { type Append, type Committed, type FromWorker, type ToWorker, unpackAppends } from './message.ts'
-import { openLedgerFile, prepareWriter, type Result, type Row, type Wanted } from './sqlite.ts'
+import {
+  nameSqliteError,
+  openLedgerFile,
+  prepareWriter,
+  type Result,
+  type Row,
+  type Wanted,
+} from './sqlite.ts'
 
 type Keys = { record: KeyObject; tag: KeyObject }
-type Queued = { id: number; place: number; append: Append; nowMs: number }
+type Queued = { id: number; append: Append; nowMs: number }
+
+class KeysRefused extends Error {}
 
 const port = present(parentPort, 'the port of the ledger worker')
 const db = openLedgerFile((workerData as { file: string }).file)
 const writer = prepareWriter(db)
 const keys = new Map<number, Keys>()
 const queue: Queued[] = []
-const refusedDays = new Set<number>()
-let asked: number | undefined
+/** The day whose keys were asked for; the queue is held until the answer. */
+let awaited: { day: number; refused: boolean } | undefined
 let running = false
 let closing = false
 
 const post = (message: FromWorker) => port.postMessage(message)
 
 port.on('message', (message: ToWorker) => {
-  if (message.kind === 'append') {
-    const { id, nowMs } = message
-    for (const [place, append] of unpackAppends(message.packed).entries())
-      queue.push({ id, place, append, nowMs })
-  } else if (message.kind === 'keys') {
-    const { day, record, tag } = message
-    keys.set(day, { record: createSecretKey(record), tag: createSecretKey(tag) })
-    for (const old of keys.keys()) if (old < day - 1) keys.delete(old)
-    asked = undefined
-  } else if (message.kind === 'noKeys') {
-    refusedDays.add(message.day)
-    asked = undefined
-  } else closing = true
+  if (message.kind === 'append') takeAppends(message)
+  else if (message.kind === 'keys') takeKeys(message)
+  else if (message.kind === 'close') closing = true
+  else if (awaited?.day === message.day) awaited.refused = true
   void run()
 })
 post({ kind: 'ready' })
+
+function takeAppends({ id, nowMs, packed }: Extract<ToWorker, { kind: 'append' }>): void {
+  for (const append of unpackAppends(packed)) queue.push({ id, append, nowMs })
+}
+
+function takeKeys({ day, record, tag }: Extract<ToWorker, { kind: 'keys' }>): void {
+  keys.set(day, { record: createSecretKey(record), tag: createSecretKey(tag) })
+  record.fill(0) // They were transferred: no other copy of these bytes is left.
+  tag.fill(0)
+  if (awaited?.day === day) awaited = undefined
+}
 
 /** A group starts when the last commit returned; what arrived meanwhile is in it. */
 async function run(): Promise<void> {
   if (running) return
   running = true
-  try {
-    while (queue.length > 0) {
-      if (!commitGroup()) break // Waits for the keys of a day; their message runs this again.
-      await turn()
-    }
-  } finally {
-    running = false
-  }
+  // Dying while anything waits here loses only appends that nobody was told of: their retries run afresh.
+  while (queue.length > 0 && commitGroup()) await turn()
+  running = false
   if (closing && queue.length === 0) {
     db.close()
     port.close()
   }
 }
 
-/** False if the keys of the group's day are not here yet. */
+/** False if the queue is held for the keys of a day; their message runs it again. */
 function commitGroup(): boolean {
+  if (awaited && !awaited.refused) return false
   const group = queue.slice(0, limits.ledgerGroupMax)
   const nowMs = Math.max(...group.map((queued) => queued.nowMs))
   const began = performance.now()
+  let results: Result[] | undefined
   try {
-    const timeMs = Math.max(nowMs, writer.lastTimeMs())
-    const day = epochOf(timeMs, dayMs)
-    if (!keys.has(day)) {
-      if (refusedDays.delete(day)) throw Object.assign(new Error('no keys'), { code: 'day_keys' })
-      if (asked !== day) post({ kind: 'needKeys', day })
-      asked = day
-      return false
-    }
-    const results = writer.commit(group.map(want), timeMs)
-    queue.splice(0, group.length)
-    post({ kind: 'done', results: answer(group, results), size: group.length, ms: performance.now() - began })
+    results = writer.commit(group.map(want), nowMs, hasKeys)
   } catch (error) {
-    // Nothing of the group is in the file. The next group is tried for itself, so a full disk heals alone.
-    queue.splice(0, group.length)
-    post({ kind: 'failed', results: failures(group), reason: reasonOf(error) })
+    // Nothing of the group is in the file. The next group is tried for itself, so a full disk heals alone;
+    // without keys the whole queue would wait in vain, and is told at once.
+    const refused = error instanceof KeysRefused
+    const failed = queue.splice(0, refused ? queue.length : group.length)
+    post({ kind: 'failed', results: failures(failed), reason: refused ? 'day_keys' : nameSqliteError(error) })
+    return true
   }
+  if (!results) return false
+  queue.splice(0, group.length)
+  // Dying before this is posted: the group stands and nobody was told; retries are settled from `consumed`.
+  post({ kind: 'done', results: answer(group, results), size: group.length, ms: performance.now() - began })
   return true
 }
 
-/** Fixed words for the operator: SQLite's own messages may name files. */
-function reasonOf(error: unknown): string {
-  const { errcode, code } = error as { errcode?: number; code?: string }
-  if (errcode === undefined) return code === 'day_keys' ? 'day_keys' : 'commit_failed'
-  const primary = errcode & 0xff // sqlite.org/rescode.html
-  return (
-    { 5: 'busy', 8: 'read_only', 10: 'io', 13: 'disk_full', 14: 'cannot_open' }[primary] ?? 'commit_failed'
-  )
+/** Whether entries of this time can be sealed; asks for the keys of a new day once. */
+function hasKeys(timeMs: number): boolean {
+  const day = epochOf(timeMs, dayMs)
+  if (keys.has(day)) {
+    awaited = undefined
+    for (const old of keys.keys()) if (old < day) keys.delete(old) // Time never goes back to them.
+    return true
+  }
+  const refused = awaited?.day === day && awaited.refused
+  awaited = refused ? undefined : { day, refused: false }
+  if (refused) throw new KeysRefused()
+  post({ kind: 'needKeys', day })
+  return false
 }
 
-/** Runs of one message's appends that lie together in a group. */
-function runsOf(group: Queued[]): { id: number; first: number; from: number; to: number }[] {
-  const runs: { id: number; first: number; from: number; to: number }[] = []
-  for (const [i, { id, place }] of group.entries()) {
-    const open = runs.at(-1)
-    if (open?.id === id) open.to = i + 1
-    else runs.push({ id, first: place, from: i, to: i + 1 })
+/** Where each post's appends lie in a group; those of one post lie together. */
+function runsOf(group: readonly Queued[]): { id: number; from: number; to: number }[] {
+  const runs: { id: number; from: number; to: number }[] = []
+  for (const [i, { id }] of group.entries()) {
+    const last = runs.at(-1)
+    if (last?.id === id) last.to = i + 1
+    else runs.push({ id, from: i, to: i + 1 })
   }
   return runs
 }
 
 const answer = (group: Queued[], results: Result[]) =>
-  runsOf(group).map(({ id, first, from, to }) => ({ id, first, committed: results.slice(from, to).map(own) }))
+  runsOf(group).map(({ id, from, to }) => ({ id, committed: results.slice(from, to).map(own) }))
 
-const failures = (group: Queued[]) =>
-  runsOf(group).map(({ id, first, from, to }) => ({ id, first, count: to - from }))
+const failures = (group: Queued[]) => runsOf(group).map(({ id, from, to }) => ({ id, count: to - from }))
 
 /** Copies: a view of a pooled Buffer would be cloned with its pool. */
 function own(result: Result): Committed {
@@ -155,7 +164,7 @@ function makeVerification(append: Extract<Append, { type: 'verify' | 'undecided'
   const { carrier, outlet, device, courier, parcel, answer, sealedHash } = append
   const decided = append.type === 'verify'
   const jti = decided ? format.deriveJti(append.digest) : Buffer.alloc(16)
-  const who = { carrier, outlet, device, courier, parcel, jti, blind: randomBytes(16) }
+  const who = { carrier, outlet, device, courier, parcel, jti, blind: randomId() }
   const blob = format.sealRow(record, day, format.printPrivate(append.refusal, who, append.transaction))
   const tags = append.subject
     ? format.deriveTags(tag, append.subject)

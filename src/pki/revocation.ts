@@ -1,11 +1,14 @@
 // A card issuer's revocation list (RFC 5280 section 5): signature checked once when it is loaded, freshness on
-// every request.
+// every request. Only complete lists of the issuer's own certificates are accepted, no delta or indirect ones.
 import { verify } from 'node:crypto'
 import {
   certificateTimeMs,
   childrenOf,
+  context,
+  type Der,
   DerError,
   integerBytes,
+  onlyChild,
   readDer,
   smallInteger,
   tags,
@@ -13,39 +16,74 @@ import {
 } from '../base/der.ts'
 import { limits } from '../base/limits.ts'
 import type { Anchors } from './anchors.ts'
-import { algorithmOid, oids } from './certificate.ts'
+import { algorithmOid, oids, parseExtensions } from './certificate.ts'
 
 export type Revocations = {
   /** `thisUpdate <= now + 5 s` and `now <= nextUpdate` (PROTOCOL section 6). */
   isFresh(nowMs: number): boolean
+  /** Whether the list speaks for certificates of this issuer (name with its head). */
+  covers(issuer: Buffer): boolean
   /** Whether the serial (body of its INTEGER) is listed, whatever the date. */
   has(serial: Buffer): boolean
 }
 
-/** Parses a list, DER. Throws an Error if it is malformed or signed by none of the anchors. */
+const fix = 'Fix: fetch the current list of the card issuer, DER; see certs/README.md.'
+
+/** Reads a list, DER. Throws an Error with what to do if it is malformed or signed by none of the anchors. */
 export function parseCrl(der: Buffer, anchors: Anchors): Revocations {
+  try {
+    return readList(der, anchors)
+  } catch (error) {
+    if (!(error instanceof DerError)) throw error
+    throw new Error(`The card issuer's revocation list is not accepted: ${error.message}. ${fix}`, {
+      cause: error,
+    })
+  }
+}
+
+function readList(der: Buffer, anchors: Anchors): Revocations {
   const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
-  if (!tbs || rest.length > 0) throw new DerError('list malformed')
+  if (!tbs || rest.length > 0) throw new DerError('it is not a list')
   const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence)
-  if (!issuer || smallInteger(version) !== 1) throw new DerError('list is not version 2')
+  if (!issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
   if (algorithmOid(inner) !== oids.ecdsaSha256 || algorithmOid(outer) !== oids.ecdsaSha256) {
-    throw new DerError('list has another algorithm')
+    throw new DerError('it has another algorithm')
   }
   const signature = wholeBits(bits)
   const signed = anchors.some(
     (anchor) => anchor.subject.equals(issuer.raw) && verify('sha256', tbs.raw, anchor.key, signature),
   )
-  if (!signed) throw new Error('The revocation list is signed by none of the card issuers that are trusted.')
+  if (!signed) throw new DerError('it is signed by none of the card issuers that are trusted')
   const thisMs = certificateTimeMs(thisUpdate)
   const nextMs = certificateTimeMs(nextUpdate)
-  const serials = new Set<string>()
-  if (more[0]?.tag === tags.sequence) {
-    for (const item of childrenOf(more[0], tags.sequence)) {
-      serials.add(integerBytes(childrenOf(item, tags.sequence)[0]).toString('hex'))
-    }
-  }
+  const serials = readSerials(more)
   return {
     isFresh: (nowMs) => thisMs <= nowMs + limits.clockSkewS * 1000 && nowMs <= nextMs,
+    covers: (name) => issuer.raw.equals(name),
     has: (serial) => serials.has(serial.toString('hex')),
+  }
+}
+
+/** What follows nextUpdate: the entries, left out if there are none, and the extensions, mandatory in v2. */
+function readSerials(parts: Der[]): ReadonlySet<string> {
+  const entries = parts.length === 2 ? childrenOf(parts[0] as Der, tags.sequence) : []
+  const extensions = parts.at(-1)
+  if (!extensions || parts.length > 2) throw new DerError('it is not a list')
+  assertNothingCritical(onlyChild(extensions, context(0)))
+  const serials = new Set<string>()
+  for (const entry of entries) {
+    const [serial, at, more, ...rest] = childrenOf(entry, tags.sequence)
+    certificateTimeMs(at)
+    if (more) assertNothingCritical(more)
+    if (rest.length > 0) throw new DerError('one of its entries is malformed')
+    serials.add(integerBytes(serial).toString('hex'))
+  }
+  return serials
+}
+
+/** What is critical changes what a list means: deltas, partial scopes, entries of other issuers. */
+function assertNothingCritical(list: Der): void {
+  for (const { critical } of parseExtensions(list).values()) {
+    if (critical) throw new DerError('it has a critical extension, so it is not a complete list')
   }
 }

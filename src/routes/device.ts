@@ -82,8 +82,13 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
     },
     async (request, reply) => {
       if (!options.takeAddress(request.ip)) throw new GatewayError('rate_limited', 'address')
+      const { arrivedAt } = request
       const { firmware } = request.body
-      const outcome = await app.verifier.logIn({ ...decode(request.body, ...binariesOfSession), firmware })
+      const outcome = await app.verifier.logIn({
+        ...decode(request.body, ...binariesOfSession),
+        firmware,
+        arrivedAt,
+      })
       return give(reply, outcome)
     },
   )

@@ -15,11 +15,13 @@ import {
 } from '../channel/session.ts'
 import { type DeviceClaims, sessionTimes } from '../token/claims.ts'
 import { assertAdmitted } from './admission.ts'
+import { withinRequest } from './deadline.ts'
 import { assertChallenge } from './freshness.ts'
 import { type Consumed, Once, type Outcome } from './once.ts'
 import type { DeviceStanding, Services } from './services.ts'
 
-export type LoginRequest = SessionRequest & { signature: Buffer }
+/** `arrivedAt`: monotonic ms at which the last body byte was read. */
+export type LoginRequest = SessionRequest & { signature: Buffer; arrivedAt: number }
 
 export type SessionGiven = {
   token: string
@@ -105,7 +107,8 @@ async function recordSession(
   })
   await assertAdmitted(services, { ...request, carrier: found.device.carrier })
   const { challenge } = request
-  const appended = await services.ledger.append({ type: 'session', digest, challenge, expiresMs, act })
+  const committed = services.ledger.append({ type: 'session', digest, challenge, expiresMs, act })
+  const appended = await withinRequest(services.clock, request.arrivedAt, committed)
   if (!('lost' in appended)) return { ...appended, digest, answer: 0 }
   if (!appended.lost.equals(digest)) throw new GatewayError('challenge_used', 'consumed')
   const winner = await services.ledger.find(challenge)

@@ -3,7 +3,6 @@
 import { createSecretKey } from 'node:crypto'
 import { sha256 } from '../base/bytes.ts'
 import { GatewayError } from '../base/errors.ts'
-import { limits } from '../base/limits.ts'
 import { checkCard, type Person, type VerifiedCard } from '../card/check.ts'
 import { enabledSuites, parseReading, type Reading } from '../card/reading.ts'
 import { purpose } from '../channel/challenge.ts'
@@ -12,6 +11,7 @@ import { unwrapSessionKey } from '../channel/session.ts'
 import { deriveJti } from '../ledger/entry.ts'
 import { answerClaims, type DeviceSession } from '../token/claims.ts'
 import { assertAdmitted } from './admission.ts'
+import { withinRequest } from './deadline.ts'
 import { decide, type Preparation, prepare } from './decision.ts'
 import { assertChallenge } from './freshness.ts'
 import { holdMs, releaseAt } from './hold.ts'
@@ -139,26 +139,12 @@ async function record(
       serial: person.serial,
     },
   }
-  const appended = await withinRequest(services, opened, services.ledger.append(entry))
+  const appended = await withinRequest(services.clock, opened.arrivedAt, services.ledger.append(entry))
   if (!('lost' in appended)) return { ...appended, digest, answer }
   if (!appended.lost.equals(digest)) throw new GatewayError('challenge_used', 'consumed')
   const winner = await services.ledger.find(challenge)
   if (!winner) throw new GatewayError('ledger_unavailable', 'winner_not_found')
   return winner
-}
-
-/** A request ends within 3 s of arrival, before its lease; a commit that is late is settled by the retry. */
-async function withinRequest<T>(services: Services, opened: Opened, work: Promise<T>): Promise<T> {
-  const leftMs = Math.max(1, opened.arrivedAt + limits.requestMsMax - services.clock.mono())
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, refuse) => {
-    timer = setTimeout(() => refuse(new GatewayError('ledger_unavailable', 'commit_late')), leftMs)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** The answer and its token, made from the entry alone, so that any node makes the same again. */

@@ -1,0 +1,19 @@
+// A request ends within 3 s of arrival, before its lease; a commit that is later is settled by the retry
+// (PROTOCOL section 4).
+import type { Clock } from '../base/clock.ts'
+import { GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+
+/** What `work` comes to, or `ledger_unavailable` 3 s after `arrivedAt` (monotonic ms). */
+export async function withinRequest<T>(clock: Clock, arrivedAt: number, work: Promise<T>): Promise<T> {
+  const leftMs = Math.max(1, arrivedAt + limits.requestMsMax - clock.mono())
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, refuse) => {
+    timer = setTimeout(() => refuse(new GatewayError('ledger_unavailable', 'commit_late')), leftMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

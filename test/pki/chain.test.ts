@@ -1,0 +1,106 @@
+// Document signers: who signed them, when they may sign, and for what.
+import { X509Certificate } from 'node:crypto'
+import t from 'tap'
+import { makeCardIssuer } from '../../certs/card-issuer.ts'
+import { dayMs } from '../../src/base/clock.ts'
+import { loadAnchors } from '../../src/pki/anchors.ts'
+import { oids, parseCertificate, type UnverifiedCertificate } from '../../src/pki/certificate.ts'
+import { isDocumentSigner, isInTime, isTrusted } from '../../src/pki/chain.ts'
+import { issuer, makeSigner, nowMs, signedMs, signer } from '../helpers/cards.ts'
+
+const anchors = loadAnchors([issuer.certificateDer])
+const good = parseCertificate(signer.certificateDer)
+const namesake = makeCardIssuer({ commonName: 'Test card issuer', notBeforeMs: nowMs - 400 * dayMs })
+
+/** As `good`, with its extensions changed: what a certificate of a careless issuer would say. */
+function withExtensions(
+  change: (all: Map<string, { critical: boolean; value: Buffer }>) => void,
+): UnverifiedCertificate {
+  const extensions = new Map(good.extensions)
+  change(extensions)
+  return { ...good, extensions }
+}
+
+t.test('node:crypto and we agree on a good signer', async (t) => {
+  const other = new X509Certificate(signer.certificateDer)
+  t.ok(other.verify(new X509Certificate(issuer.certificateDer).publicKey))
+  t.equal(good.serial.toString('hex').toUpperCase(), other.serialNumber)
+  t.equal(good.notBeforeMs, Date.parse(other.validFrom))
+  t.same(good.spki, other.publicKey.export({ format: 'der', type: 'spki' }))
+  t.ok(isTrusted(good, anchors, 1))
+  t.ok(isDocumentSigner(good))
+  t.ok(isInTime(good, signedMs, nowMs))
+})
+
+t.test('a signer is trusted by an anchor of its own suite, name and key only', async (t) => {
+  t.notOk(isTrusted(good, anchors, 2), 'the anchor is not allowed for the suite')
+  t.notOk(isTrusted(good, loadAnchors([namesake.certificateDer]), 1), 'a namesake’s key')
+  t.ok(
+    isTrusted(good, loadAnchors([namesake.certificateDer, issuer.certificateDer]), 1),
+    'both are looked at',
+  )
+  t.notOk(isTrusted({ ...good, issuer: good.subject }, anchors, 1), 'another name')
+  t.notOk(isTrusted({ ...good, algorithm: '2a864886f70d01010b' }, anchors, 1), 'another algorithm')
+  t.notOk(isTrusted(good, [], 1))
+})
+
+t.test('the issuer’s key must be named', async (t) => {
+  t.notOk(
+    isTrusted(
+      withExtensions((all) => all.delete(oids.authorityKeyId)),
+      anchors,
+      1,
+    ),
+    'not named',
+  )
+  const value = Buffer.from(`30168014${'00'.repeat(20)}`, 'hex')
+  const other = withExtensions((all) => all.set(oids.authorityKeyId, { critical: false, value }))
+  t.notOk(isTrusted(other, anchors, 1), 'another key named')
+  const empty = withExtensions((all) =>
+    all.set(oids.authorityKeyId, { critical: false, value: Buffer.from('3000', 'hex') }),
+  )
+  t.notOk(isTrusted(empty, anchors, 1), 'no key in it')
+})
+
+t.test('CA=false is the empty sequence, as DER has it', async (t) => {
+  for (const hex of ['3003010100', '30030101ff', '3003020100', '']) {
+    const value = Buffer.from(hex, 'hex')
+    const other = withExtensions((all) => all.set(oids.basicConstraints, { critical: true, value }))
+    t.notOk(isDocumentSigner(other), hex)
+  }
+})
+
+t.test('what is not critical and unknown does no harm, what is critical and unknown does', async (t) => {
+  const value = Buffer.from('0500', 'hex')
+  t.ok(isDocumentSigner(withExtensions((all) => all.set('2a03', { critical: false, value }))))
+  t.notOk(isDocumentSigner(withExtensions((all) => all.set('2a03', { critical: true, value }))))
+})
+
+t.test('a period with one end only is none', async (t) => {
+  for (const hex of ['3011800f32303236303130313030303030305a', '3011810f32303939303130313030303030305a']) {
+    const value = Buffer.from(hex, 'hex')
+    const other = withExtensions((all) => all.set(oids.privateKeyUsagePeriod, { critical: false, value }))
+    t.notOk(isInTime(other, signedMs, nowMs))
+  }
+})
+
+t.test(
+  'every truncation of a certificate is refused, and every flipped bit refused or no longer trusted',
+  async (t) => {
+    const der = makeSigner().certificateDer
+    for (let end = 0; end < der.length; end++) {
+      t.throws(() => parseCertificate(der.subarray(0, end)), Error, `${end} bytes`)
+    }
+    let trusted = 0
+    for (let bit = 0; bit < der.length * 8; bit++) {
+      const altered = Buffer.from(der)
+      altered.writeUInt8(altered.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
+      try {
+        if (isTrusted(parseCertificate(altered), anchors, 1)) trusted += 1
+      } catch (error) {
+        t.equal((error as Error).constructor.name, 'DerError')
+      }
+    }
+    t.equal(trusted, 0)
+  },
+)
