@@ -1,6 +1,6 @@
 // How a request enters: its id, when its body was complete, strict JSON, and one log line when it has left.
 import { randomUUID } from 'node:crypto'
-import type { FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Clock } from '../src/base/clock.ts'
 import { GatewayError } from '../src/base/errors.ts'
@@ -17,12 +17,12 @@ declare module 'fastify' {
 /** Options of every listener: nothing of a request is logged but what this plugin writes. */
 export const requestOptions = {
   bodyLimit: limits.bodyBytesMax,
-  disableRequestLogging: true,
+  logController: new Fastify.LogController({ disableRequestLogging: true }),
   genReqId: () => randomUUID(),
   requestTimeout: 10_000,
   ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
   routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
-} as const satisfies FastifyServerOptions
+} satisfies FastifyServerOptions
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 

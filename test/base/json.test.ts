@@ -1,0 +1,31 @@
+// JSON as we accept it: duplicates are found at any depth and under any spelling; strings may hold anything.
+import t from 'tap'
+import { parseJson } from '../../src/base/json.ts'
+
+t.test('two members of one name are refused, however they are written', (t) => {
+  for (const text of [
+    '{"a":1,"a":2}',
+    '{"a":1,"\\u0061":2}',
+    '[{"x":{"b":1,"b":1}}]',
+    '{"":0,"":0}',
+    '{"a":{"b":1},"a":2}',
+  ]) {
+    t.equal(parseJson(text), undefined, text)
+  }
+  t.end()
+})
+
+t.test('the same name in different objects, and braces in strings, are fine', (t) => {
+  for (const text of [
+    '{"a":{"a":1}}',
+    '[{"a":1},{"a":1}]',
+    '{"a":"{\\"b\\":1,\\"b\\":2}"}',
+    '{"a":"\\\\","b":"}"}',
+    '["a","a"]',
+    '0',
+  ]) {
+    t.same(parseJson(text)?.value, JSON.parse(text), text)
+  }
+  for (const text of ['', '{', '{"a":1,}', 'undefined', "{'a':1}"]) t.equal(parseJson(text), undefined, text)
+  t.end()
+})
