@@ -1,35 +1,99 @@
 // Main of the mocked bureau: a process of its own, over mTLS. It ends with its parent.
-import { readFileSync } from 'node:fs'
+import { fstatSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../base/clock.ts'
 import { buildBureau } from './app.ts'
 
-const { values } = parseArgs({
-  options: {
-    port: { type: 'string', default: '0' },
-    host: { type: 'string', default: '127.0.0.1' },
-    certs: { type: 'string', default: 'certs/dev' },
-    seed: { type: 'string', default: 'vouchsafe-development' },
-  },
-})
+const usage = `bureau: the mocked public-security bureau
 
-const file = (name: string) => readFileSync(join(values.certs, name))
-const app = buildBureau({
-  seed: values.seed,
-  clock: systemClock,
-  tls: { key: file('bureau-server.key'), cert: file('bureau-server.crt'), ca: file('bureau-ca.crt') },
-})
-await app.listen({ host: values.host, port: Number(values.port) })
-console.log(`bureau listening on https://${values.host}:${(app.server.address() as AddressInfo).port}`)
+  --certs DIR    folder with bureau-ca.crt, bureau-server.crt, bureau-server.key   (certs/dev)
+  --seed TEXT    the people follow from it                                         (vouchsafe-development)
+  --host HOST    address to listen on                                              (127.0.0.1)
+  --port PORT    0 to 65535, 0 for any that is free                                (0)`
 
-async function end(): Promise<void> {
-  app.server.closeAllConnections()
-  await app.close()
-  process.exitCode = 0
-  process.stdin.destroy()
+const options = {
+  port: { type: 'string', default: '0' },
+  host: { type: 'string', default: '127.0.0.1' },
+  certs: { type: 'string', default: 'certs/dev' },
+  seed: { type: 'string', default: 'vouchsafe-development' },
+  help: { type: 'boolean', default: false },
+} as const
+
+/** A fault that a person can mend, told without a stack. */
+class Fault extends Error {}
+
+function read(folder: string, name: string): Buffer {
+  const file = join(folder, name)
+  try {
+    return readFileSync(file)
+  } catch (cause) {
+    throw new Fault(
+      `${file} cannot be read (${(cause as NodeJS.ErrnoException).code}). Fix: npm run -s vouchsafe -- pki`,
+      { cause },
+    )
+  }
 }
-process.once('SIGTERM', end)
-process.once('SIGINT', end)
-process.stdin.once('end', end).resume() // The pipe from the parent closes when it dies.
+
+function readArgs() {
+  try {
+    return parseArgs({ options }).values
+  } catch (cause) {
+    throw new Fault(`${(cause as Error).message}\n\n${usage}`, { cause })
+  }
+}
+
+async function run(): Promise<void> {
+  const { port, host, certs, seed, help } = readArgs()
+  if (help) return console.log(usage)
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new Fault(`--port ${port} is none.\n\n${usage}`)
+  const file = (name: string) => read(certs, name)
+  const tls = { key: file('bureau-server.key'), cert: file('bureau-server.crt'), ca: file('bureau-ca.crt') }
+  const app = buildBureau({ seed, clock: systemClock, tls })
+  try {
+    await app.listen({ host, port: Number(port) })
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new Fault(`${host}:${port} cannot be listened on (${code}). Fix: another --port or --host`, {
+      cause,
+    })
+  }
+  endWith(async () => {
+    await app.close()
+    process.stdin.destroy()
+    if (process.connected) process.disconnect?.()
+  })
+  console.log(`bureau listening on https://${host}:${(app.server.address() as AddressInfo).port}`)
+}
+
+/** Calls `end` once: on a signal, or when the pipe or channel from the parent closes because it died. */
+function endWith(end: () => Promise<void>): void {
+  let ended = false
+  const once = () => {
+    if (ended) return
+    ended = true
+    void end()
+  }
+  process.once('SIGTERM', once)
+  process.once('SIGINT', once)
+  process.once('disconnect', once)
+  // Without a parent's pipe (a container, a service) standard input is /dev/null and ends at once.
+  if (isPipe(0)) process.stdin.once('end', once).once('error', once).resume()
+}
+
+function isPipe(descriptor: number): boolean {
+  try {
+    const stat = fstatSync(descriptor)
+    return stat.isFIFO() || stat.isSocket()
+  } catch {
+    return false // Closed: nobody holds the other end.
+  }
+}
+
+try {
+  await run()
+} catch (error) {
+  process.exitCode = 1
+  console.error(error instanceof Fault ? `bureau: ${error.message}` : error)
+}

@@ -1,21 +1,33 @@
 // Asks the bureau over mTLS: batches, one overall deadline of our own per question, a breaker, a retry budget
 // (PROTOCOL sections 7, 11). It knows no cards and caches nothing.
-import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleAll } from 'cockatiel'
-import { Type } from 'typebox'
+import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel'
 import { Compile } from 'typebox/compile'
-import { Pool } from 'undici'
+import { type Dispatcher, Pool } from 'undici'
 import { printBase64url, randomId } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
+import { parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { Batcher } from './batch.ts'
-import { createDelays } from './delay.ts'
-import { Answered, type BureauResult, type FeedPage, type Query, type Question } from './protocol.ts'
+import { createDelays, type Delays } from './delay.ts'
+import {
+  type Answered,
+  Answers,
+  answersBytesMax,
+  type BureauResult,
+  FeedPage,
+  pageBytesMax,
+  type Query,
+  type Question,
+} from './protocol.ts'
 
-/** `position`: what this node had applied of the feed before the question left. */
+/** `transaction` 16 bytes; `position`: what this node had applied of the feed before the question left. */
 export type Verdict = { result: BureauResult; transaction: Buffer; position: number }
 
-/** No answer that counts; `questionLeft` if the bureau may have seen the question. */
+/**
+ * No answer that counts; `questionLeft` if the bureau may have seen the question. Reasons: deadline,
+ * queue_full, breaker_open, bureau_failed.
+ */
 export class BureauUnavailable extends GatewayError {
   readonly questionLeft: boolean
   constructor(reason: string, questionLeft: boolean, cause?: unknown) {
@@ -28,27 +40,42 @@ type Asked = {
   query: Query
   transaction: Buffer
   deadlineAt: number
+  /** The bureau may have seen it. */
   left: boolean
   done: boolean
   resolve(verdict: Verdict): void
   reject(error: BureauUnavailable): void
 }
 
+/** PEM of the bureau's CA, the only one trusted, and of our own certificate and key. */
+type BureauTls = { ca: string | Buffer; cert: string | Buffer; key: string | Buffer }
+
 export type BureauOptions = {
   url: string
-  tls: { ca: string | Buffer; cert: string | Buffer; key: string | Buffer }
+  tls: BureauTls
   clock: Clock
+  /** Position of the feed as this node has applied it. */
   position: () => number
+  /** From `ask` to its end, queue and retry included. */
   deadlineMs?: number
+  /** Told of every batch that was tried, a retry by itself; not of those that an open breaker refused. */
   onBatch?: (info: { size: number; ms: number; ok: boolean }) => void
 }
 
-const answers = Compile(Type.Array(Answered))
+const checkedAnswers = Compile(Answers)
+const checkedPage = Compile(FeedPage)
 const breakAfter = 5
 const halfOpenAfterMs = 500
+const connectMsMax = 250
+/** A question with less time than this is not sent: nobody would be there for the answer. */
+const worthMsMin = 20
+/** Below what the bureau offers in Keep-Alive (undici takes the lesser): a new handshake costs 6 ms. */
+const keepAliveMs = 60_000
 /** Retries allowed: a tenth of the batches of late, saved up to this many. */
 const retryBudgetMax = 10
 const retryShare = 0.1
+/** Two, so that a poll of the feed that hangs does not hold up the next. */
+const feedConnections = 2
 
 export class BureauClient {
   readonly #clock: Clock
@@ -57,24 +84,27 @@ export class BureauClient {
   readonly #deadlineMs: number
   readonly #pool: Pool
   readonly #feedPool: Pool
-  readonly #delays: ReturnType<typeof createDelays>
+  readonly #delays: Delays
   readonly #batcher = new Batcher<Asked>((batch) => this.#send(batch))
-  readonly #breaker = circuitBreaker(handleAll, {
-    halfOpenAfter: halfOpenAfterMs,
-    breaker: new ConsecutiveBreaker(breakAfter),
-  })
+  readonly #breaker = circuitBreaker(
+    handleWhen((error) => !(error instanceof TooLate)),
+    {
+      halfOpenAfter: halfOpenAfterMs,
+      breaker: new ConsecutiveBreaker(breakAfter),
+    },
+  )
   #budget = 1
   #nextId = 0
 
+  /** @throws TypeError if the url is none; nothing is connected before the first question */
   constructor(options: BureauOptions) {
     this.#clock = options.clock
     this.#position = options.position
     this.#onBatch = options.onBatch
     this.#deadlineMs = options.deadlineMs ?? limits.bureauDeadlineMs
-    const connect = { ...options.tls, timeout: 250, rejectUnauthorized: true }
-    const connections = limits.bureauBatchesInFlightMax
-    this.#pool = new Pool(options.url, { connections, connect, pipelining: 1 })
-    this.#feedPool = new Pool(options.url, { connections: 1, connect })
+    const { url, tls } = options
+    this.#pool = openPool(url, tls, limits.bureauBatchesInFlightMax, answersBytesMax)
+    this.#feedPool = openPool(url, tls, feedConnections, pageBytesMax)
     this.#delays = createDelays(options.clock)
   }
 
@@ -83,22 +113,23 @@ export class BureauClient {
     return new Promise<Verdict>((resolve, reject) => {
       const transaction = randomId()
       const askedAt = this.#clock.mono()
-      const query = { id: String(this.#nextId++), ...question, transaction: printBase64url(transaction) }
+      const query = { ...question, id: String(this.#nextId++), transaction: printBase64url(transaction) }
+      const settle = (tell: () => void, isDelay: boolean) => {
+        if (asked.done) return
+        clearTimeout(timer)
+        asked.done = true
+        // A deadline counts as a delay; a fast failure is none and would make the bureau look quick.
+        if (isDelay) this.#delays.record(this.#clock.mono() - askedAt)
+        tell()
+      }
       const asked: Asked = {
         query,
         transaction,
         deadlineAt: askedAt + this.#deadlineMs,
         left: false,
         done: false,
-        resolve: (verdict) => settle(() => resolve(verdict)),
-        reject: (error) => settle(() => reject(error)),
-      }
-      const settle = (tell: () => void) => {
-        if (asked.done) return
-        clearTimeout(timer)
-        asked.done = true
-        if (asked.left) this.#delays.record(this.#clock.mono() - askedAt)
-        tell()
+        resolve: (verdict) => settle(() => resolve(verdict), true),
+        reject: (error) => settle(() => reject(error), asked.left && error.reason === 'deadline'),
       }
       // Our own timer: undici's fire late, and an abort does not free a request that waits for a socket.
       const timer = setTimeout(
@@ -109,12 +140,21 @@ export class BureauClient {
     })
   }
 
-  /** What H of a held no is made from (PROTOCOL section 0.2). */
+  /** p99.9 of the last minute in ms, what H of a held no is made from (PROTOCOL 0.2); 0 without a sample. */
   delayP999Ms(): number {
     return this.#delays.p999Ms()
   }
 
-  /** One page of the change feed over a connection of its own: questions cannot starve the news. */
+  /** The breaker lets nothing through, or only one batch to try. */
+  isOpen(): boolean {
+    return this.#breaker.state !== CircuitState.Closed
+  }
+
+  /**
+   * One page of the change feed over connections of its own: questions cannot starve the news.
+   * @returns the page, its form checked, or 'gone' for 410
+   * @throws Error after the deadline, for any other status and for what is not a page
+   */
   async fetchPage(after: number | undefined): Promise<FeedPage | 'gone'> {
     return withDeadline(this.#deadlineMs, async (signal) => {
       const path = after === undefined ? '/v1/changes' : `/v1/changes?after=${after}`
@@ -122,68 +162,120 @@ export class BureauClient {
       const text = await response.body.text()
       if (response.statusCode === 410) return 'gone'
       if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
-      return JSON.parse(text) as FeedPage
+      const value = parseJson(text)?.value
+      if (!checkedPage.Check(value)) throw new Error('page malformed')
+      return value as FeedPage
     })
   }
 
+  /** Ends every connection; questions under way reject. */
   async close(): Promise<void> {
     await Promise.all([this.#pool.destroy(), this.#feedPool.destroy()])
   }
 
   async #send(all: Asked[]): Promise<void> {
-    const batch = all.filter((asked) => !asked.done) // Some gave up while they waited.
-    if (batch.length === 0) return
-    const began = this.#clock.mono()
+    // Before the breaker: a batch of nobody must not be the one that tries whether the bureau is back.
+    const batch = this.#worthSending(all)
+    if (batch.length === 0) return // Each is told by its own timer.
+    // Read before anything leaves: a change that is later than this must find the answer out of date.
     const position = this.#position()
-    let ok = false
     try {
-      const results = await this.#postWithinBudget(batch)
-      ok = true
-      for (const [i, asked] of batch.entries()) {
-        const { result } = results[i] as Answered
-        asked.resolve({ result, transaction: asked.transaction, position })
-      }
+      await this.#postWithinBudget(batch, position)
     } catch (cause) {
-      const reason = cause instanceof BrokenCircuitError ? 'breaker_open' : reasonOf(cause)
+      const reason = reasonOf(cause)
       for (const asked of batch) asked.reject(new BureauUnavailable(reason, asked.left, cause))
     }
-    this.#onBatch?.({ size: batch.length, ms: this.#clock.mono() - began, ok })
   }
 
   /** Tries once more only what failed fast, and only within the budget. */
-  async #postWithinBudget(batch: Asked[]): Promise<Answered[]> {
+  async #postWithinBudget(batch: Asked[], position: number): Promise<void> {
     this.#budget = Math.min(retryBudgetMax, this.#budget + retryShare)
     try {
-      return await this.#breaker.execute(() => this.#post(batch))
+      await this.#breaker.execute(() => this.#post(batch, position))
     } catch (error) {
       const now = this.#clock.mono()
       const hasTime = batch.every((asked) => asked.deadlineAt - now > this.#deadlineMs / 2)
-      const failedFast = !(error instanceof BrokenCircuitError || error instanceof Late)
-      if (!failedFast || this.#budget < 1 || !hasTime) throw error
+      if (reasonOf(error) !== 'bureau_failed' || this.#budget < 1 || !hasTime) throw error
       this.#budget -= 1
-      return this.#breaker.execute(() => this.#post(batch))
+      await this.#breaker.execute(() => this.#post(batch, position))
     }
   }
 
-  async #post(batch: Asked[]): Promise<Answered[]> {
-    const leftMs = Math.max(...batch.map((asked) => asked.deadlineAt)) - this.#clock.mono()
-    return withDeadline(Math.max(1, leftMs), async (signal) => {
-      for (const asked of batch) asked.left = true
-      const response = await this.#pool.request({
-        path: '/v1/queries',
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(batch.map((asked) => asked.query)),
-        signal,
+  async #post(all: Asked[], position: number): Promise<void> {
+    const batch = this.#worthSending(all) // Again: the breaker may have tried another batch meanwhile.
+    if (batch.length === 0) throw new TooLate()
+    const began = this.#clock.mono()
+    let ok = false
+    try {
+      const answers = await this.#exchange(batch, began)
+      ok = true
+      for (const [i, asked] of batch.entries()) {
+        const { result } = answers[i] as Answered
+        asked.resolve({ result, transaction: asked.transaction, position })
+      }
+    } finally {
+      this.#onBatch?.({ size: batch.length, ms: this.#clock.mono() - began, ok })
+    }
+  }
+
+  #worthSending(batch: Asked[]): Asked[] {
+    const now = this.#clock.mono()
+    return batch.filter((asked) => !asked.done && asked.deadlineAt - now >= worthMsMin)
+  }
+
+  async #exchange(batch: Asked[], began: number): Promise<Answered[]> {
+    const leftMs = Math.max(...batch.map((asked) => asked.deadlineAt)) - began
+    // Until it is known better: whoever gives up meanwhile must not say that nothing left.
+    const first = batch.filter((asked) => !asked.left)
+    for (const asked of first) asked.left = true
+    let hasLeft = false
+    const pool = this.#pool.compose(
+      onLeave(() => {
+        hasLeft = true
+      }),
+    )
+    try {
+      return await withDeadline(Math.max(1, leftMs), async (signal) => {
+        const response = await pool.request({
+          path: '/v1/queries',
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(batch.map((asked) => asked.query)),
+          signal,
+        })
+        const text = await response.body.text()
+        if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
+        return checkAnswers(parseJson(text)?.value, batch)
       })
-      const text = await response.body.text()
-      if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`)
-      return checkAnswers(JSON.parse(text), batch)
-    })
+    } catch (error) {
+      if (!hasLeft) for (const asked of first) asked.left = false
+      throw error
+    }
   }
 }
 
+function openPool(url: string, tls: BureauTls, connections: number, maxResponseSize: number): Pool {
+  const connect = { ...tls, timeout: connectMsMax, rejectUnauthorized: true }
+  const fixed = { pipelining: 1, allowH2: false, keepAliveTimeout: keepAliveMs }
+  return new Pool(url, { connections, connect, maxResponseSize, ...fixed })
+}
+
+/** Tells when a request is written to a connection: one that finds no connection has not left. */
+const onLeave =
+  (tell: () => void): Dispatcher.DispatcherComposeInterceptor =>
+  (dispatch) =>
+  (options, handler) => {
+    const start = handler.onRequestStart?.bind(handler)
+    handler.onRequestStart = (controller, context) => {
+      tell()
+      start?.(controller, context)
+    }
+    return dispatch(options, handler)
+  }
+
 class Late extends Error {}
+/** Nobody was left to ask for: says nothing about the bureau. */
+class TooLate extends Late {}
 
 async function withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const abort = new AbortController()
@@ -205,10 +297,13 @@ async function withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promis
 
 /** As many answers as questions, in their order, with their ids and words we know; else none counts. */
 function checkAnswers(value: unknown, batch: Asked[]): Answered[] {
-  if (!answers.Check(value)) throw new Error('answer malformed')
+  if (!checkedAnswers.Check(value)) throw new Error('answer malformed')
   const inOrder = value.length === batch.length && batch.every((asked, i) => asked.query.id === value[i]?.id)
   if (!inOrder) throw new Error('answers do not fit the questions')
   return value as Answered[]
 }
 
-const reasonOf = (cause: unknown) => (cause instanceof Late ? 'deadline' : 'bureau_failed')
+function reasonOf(cause: unknown): 'breaker_open' | 'deadline' | 'bureau_failed' {
+  if (cause instanceof BrokenCircuitError) return 'breaker_open'
+  return cause instanceof Late ? 'deadline' : 'bureau_failed'
+}
