@@ -1,7 +1,7 @@
 // The change feed: every change of the registry has a row, numbered in commit order by one counter row that
 // its transaction updates; a database sequence would number before the commit (PROTOCOL section 12).
 import type { Transaction } from 'kysely'
-import type { RegistryDb, RegistryTables } from './schema.ts'
+import { inTurn, type RegistryDb, type RegistryTables } from './schema.ts'
 
 export type ChangeKind = 'carrier' | 'device' | 'operator'
 
@@ -29,21 +29,23 @@ export async function change<T>(
   described: (result: T) => Described,
   work: (tx: Transaction<RegistryTables>) => Promise<T>,
 ): Promise<{ seq: number; result: T }> {
-  return db.transaction().execute(async (tx) => {
-    // The counter first: it takes the write lock, so that what `work` reads cannot change under it.
-    const counter = await tx
-      .updateTable('counters')
-      .set((eb) => ({ value: eb('value', '+', 1) }))
-      .where('name', '=', 'changes')
-      .returning('value')
-      .executeTakeFirstOrThrow()
-    const result = await work(tx)
-    const { kind, subject, operator, nowMs, act } = described(result)
-    const seq = Number(counter.value)
-    const row = { seq, time: nowMs, kind, subject, operator, act: JSON.stringify({ ...act, operator }) }
-    await tx.insertInto('changes').values(row).execute()
-    return { seq, result }
-  })
+  const transact = () =>
+    db.transaction().execute(async (tx) => {
+      // The counter first: it takes the write lock, so that what `work` reads cannot change under it.
+      const counter = await tx
+        .updateTable('counters')
+        .set((eb) => ({ value: eb('value', '+', 1) }))
+        .where('name', '=', 'changes')
+        .returning('value')
+        .executeTakeFirstOrThrow()
+      const result = await work(tx)
+      const { kind, subject, operator, nowMs, act } = described(result)
+      const seq = Number(counter.value)
+      const row = { seq, time: nowMs, kind, subject, operator, act: JSON.stringify({ ...act, operator }) }
+      await tx.insertInto('changes').values(row).execute()
+      return { seq, result }
+    })
+  return inTurn(transact)
 }
 
 /** Changes after `seq`, oldest first, at most `limit`. */
@@ -63,6 +65,7 @@ export async function changesAfter(db: RegistryDb, seq: number, limit: number): 
   }))
 }
 
+/** Seq of the last change, 0 if there is none. */
 export async function headOfChanges(db: RegistryDb): Promise<number> {
   const row = await db.selectFrom('counters').select('value').where('name', '=', 'changes').executeTakeFirst()
   return Number(row?.value ?? 0)

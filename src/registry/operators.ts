@@ -10,7 +10,12 @@ export type OperatorRole = (typeof operatorRoles)[number]
 const operatorName = /^[a-z][a-z0-9.-]{1,31}$/
 const hashOf = (secret: string) => sha256(Buffer.from(secret))
 
-/** @returns the secret, which is kept nowhere. @throws RegistryError */
+/**
+ * Adds an operator. The first one adds itself (`by` is its own name) and must be an admin, or nobody could ever
+ * act; who comes later is added by another.
+ * @returns seq of the change, and the secret (32 random bytes as base64url), which is kept nowhere
+ * @throws RegistryError
+ */
 export async function addOperator(
   db: RegistryDb,
   given: { name: string; role: OperatorRole; by: string; nowMs: number },
@@ -19,14 +24,31 @@ export async function addOperator(
   if (!operatorName.test(name)) {
     throw new RegistryError(
       `Operator name "${name}" must be 2 to 32 of a-z, 0-9, . and -, beginning with a letter.`,
+      'operator malformed',
     )
   }
   const secret = printBase64url(randomBytes(32))
   const act = { act: 'operator.add', name, role }
   const described = () => ({ kind: 'operator' as const, subject: name, operator: by, nowMs, act })
   const { seq } = await change(db, described, async (tx) => {
+    const first = !(await tx.selectFrom('operators').select('name').limit(1).executeTakeFirst())
+    if (first && role !== 'admin') {
+      throw new RegistryError(
+        `The first operator must have role admin, not ${role}: only an admin can add the others.`,
+        'first operator not admin',
+      )
+    }
     const known = await tx.selectFrom('operators').select('name').where('name', '=', name).executeTakeFirst()
-    if (known) throw new RegistryError(`Operator "${name}" is known already; choose another name.`)
+    if (known) {
+      throw new RegistryError(
+        `Operator "${name}" is known already; choose another name.`,
+        'operator known already',
+      )
+    }
+    // Two founders at once: the one whose transaction comes second is no founder any more.
+    if (!first && by === name) {
+      throw new RegistryError(`Operator "${name}" must be added by another, an admin.`, 'operator unknown')
+    }
     const row = { name, role, secret_hash: hashOf(secret), status: 'active' }
     await tx.insertInto('operators').values(row).execute()
   })
@@ -46,5 +68,6 @@ export async function checkOperator(
   return right && row?.status === 'active' ? { name, role: row.role as OperatorRole } : undefined
 }
 
+/** All operators by name, without what they know. */
 export const listOperators = (db: RegistryDb) =>
   db.selectFrom('operators').select(['name', 'role', 'status']).orderBy('name').execute()

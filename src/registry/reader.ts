@@ -1,135 +1,156 @@
 // One process's view of the registry: bounded records in memory, kept honest by polling the change feed
 // (PROTOCOL sections 0.5, 12). News counts from when its poll began, not from when it ended.
 import type { KeyObject } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
 import { printBase64url } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { importP256Spki } from '../base/p256.ts'
 import { type Change, changesAfter, headOfChanges } from './changes.ts'
+import { Records } from './records.ts'
 import type { RegistryDb } from './schema.ts'
 
-export type CarrierRecord = { id: string; name: string; status: string }
+export type CarrierRecord = { id: string; name: string; status: 'active' | 'suspended' }
 export type DeviceRecord = {
   id: Buffer
   carrier: string
   outlet: string
   key: KeyObject
-  status: string
+  status: 'active' | 'revoked'
   notAfterMs: number
 }
 
-const nothing = Symbol('nothing')
-const pageMax = 1000
-
-/** Records by id, unknown ids included; a read that a change overtook is answered but not kept. */
-class Records<T extends object> {
-  readonly #kept = new LRUCache<string, T | typeof nothing>({ max: limits.registryRecordsMax })
-  readonly #reading = new Map<string, number>()
-  readonly #read: (id: string) => Promise<T | undefined>
-
-  constructor(read: (id: string) => Promise<T | undefined>) {
-    this.#read = read
-  }
-
-  async get(id: string): Promise<T | undefined> {
-    const kept = this.#kept.get(id)
-    if (kept) return kept === nothing ? undefined : kept
-    const changesSeen = this.#reading.get(id) ?? 0
-    this.#reading.set(id, changesSeen)
-    const found = await this.#read(id)
-    if (this.#reading.get(id) === changesSeen) {
-      this.#kept.set(id, found ?? nothing)
-      this.#reading.delete(id)
-    }
-    return found
-  }
-
-  forget(id: string): void {
-    this.#kept.delete(id)
-    const reading = this.#reading.get(id)
-    if (reading !== undefined) this.#reading.set(id, reading + 1)
-  }
+export type RegistryReader = {
+  /** Takes the present head as known and follows it every `limits.registryPollMs`. Throws if it cannot be read. */
+  start(): Promise<void>
+  /** Whether a poll that succeeded was begun less than `limits.registryFreshMs` ago. */
+  isFresh(): boolean
+  carrier(id: string): Promise<CarrierRecord | undefined>
+  /** @param id 16 bytes */
+  device(id: Buffer): Promise<DeviceRecord | undefined>
+  /** The last change applied. */
+  seq(): number
+  /** Told of each change once it is applied. Returns the function that ends it. */
+  onChange(listener: (change: Change) => void): () => void
+  /** A poll begun after this call, after the one under way if there is one. Throws if it failed. */
+  poll(): Promise<void>
+  close(): Promise<void>
 }
 
-const carrierRecords = (db: RegistryDb) =>
-  new Records<CarrierRecord>((id) =>
-    db.selectFrom('carriers').select(['id', 'name', 'status']).where('id', '=', id).executeTakeFirst(),
-  )
+const pageMax = 1000
+/** Ids known not to exist. They come from outside unsigned, so they get little room, and room of their own. */
+const unknownMax = 5000
+const room = { recordsMax: limits.registryRecordsMax, unknownMax }
 
-const deviceRecords = (db: RegistryDb) =>
-  new Records<DeviceRecord>(async (name) => {
-    const id = Buffer.from(name, 'base64url')
-    const row = await db.selectFrom('devices').selectAll().where('id', '=', id).executeTakeFirst()
-    const key = row && importP256Spki(Buffer.from(row.spki))
-    if (!row || !key) return undefined
-    const { carrier, outlet, status } = row
-    return { id, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
+const carrierRecords = (db: RegistryDb) =>
+  new Records<CarrierRecord>({
+    ...room,
+    async load(id) {
+      const row = await db
+        .selectFrom('carriers')
+        .select(['name', 'status'])
+        .where('id', '=', id)
+        .executeTakeFirst()
+      return row && { id, name: row.name, status: row.status === 'active' ? 'active' : 'suspended' }
+    },
   })
 
-export type RegistryReader = ReturnType<typeof createRegistryReader>
+const deviceRecords = (db: RegistryDb) =>
+  new Records<DeviceRecord>({
+    ...room,
+    async load(subject) {
+      const id = Buffer.from(subject, 'base64url')
+      const row = await db.selectFrom('devices').selectAll().where('id', '=', id).executeTakeFirst()
+      const key = row && importP256Spki(Buffer.from(row.spki))
+      if (!row || !key) return undefined
+      const { carrier, outlet } = row
+      const status = row.status === 'active' ? 'active' : 'revoked'
+      return { id, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
+    },
+  })
 
+/** @param options.onError told of a poll or a listener that failed; the next poll is tried all the same */
 export function createRegistryReader(options: {
   db: RegistryDb
   clock: Clock
   onError?: (cause: unknown) => void
-}) {
-  const { db, clock, onError } = options
+}): RegistryReader {
+  const { db, clock } = options
+  const onError = options.onError ?? (() => {})
+  const carriers = carrierRecords(db)
+  const devices = deviceRecords(db)
   const listeners = new Set<(change: Change) => void>()
   let seq = 0
   let freshFrom = Number.NEGATIVE_INFINITY
-  let polling: Promise<void> | undefined
+  let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
-
-  const carriers = carrierRecords(db)
-  const devices = deviceRecords(db)
 
   function apply(change: Change): void {
     if (change.kind === 'carrier') carriers.forget(change.subject)
     if (change.kind === 'device') devices.forget(change.subject)
     seq = change.seq
-    for (const listener of listeners) listener(change)
+    for (const listener of listeners) {
+      try {
+        listener(change)
+      } catch (cause) {
+        onError(cause) // One listener's fault keeps the news from nobody else.
+      }
+    }
   }
 
-  async function pollOnce(): Promise<void> {
+  /** Nothing kept can be trusted when changes are missing. */
+  function restartFrom(head: number): void {
+    carriers.forgetAll()
+    devices.forgetAll()
+    seq = head
+  }
+
+  async function readNews(): Promise<void> {
     const begun = clock.mono()
-    for (;;) {
+    const head = await headOfChanges(db)
+    if (head < seq) restartFrom(head) // The database was restored from a backup.
+    while (seq < head) {
       const changes = await changesAfter(db, seq, pageMax)
-      for (const change of changes) apply(change)
-      if (changes.length < pageMax) break
+      if (changes.length === 0)
+        throw new Error(`The registry counts ${head} changes but has none after ${seq}`)
+      for (const change of changes) {
+        if (change.seq !== seq + 1) restartFrom(change.seq - 1)
+        apply(change)
+      }
     }
     freshFrom = begun
   }
 
-  function poll(): Promise<void> {
-    polling ??= pollOnce().finally(() => {
-      polling = undefined
+  function begin(): Promise<void> {
+    running ??= readNews().finally(() => {
+      running = undefined
     })
-    return polling
+    return running
   }
 
   return {
-    /** Reads from the present head on, then every 250 ms. */
-    async start(): Promise<void> {
-      seq = await headOfChanges(db)
-      await poll()
-      timer = setInterval(() => {
-        poll().catch((cause) => onError?.(cause))
+    async start() {
+      restartFrom(await headOfChanges(db))
+      await begin()
+      timer ??= setInterval(() => {
+        if (!running) begin().catch(onError) // A slow poll is waited for: polls never overlap.
       }, limits.registryPollMs)
     },
-    poll,
+    async poll() {
+      await running?.catch(() => {}) // Who began it is told; this caller wants news of its own.
+      return begin()
+    },
     isFresh: () => clock.mono() - freshFrom < limits.registryFreshMs,
-    carrier: (id: string) => carriers.get(id),
-    device: (id: Buffer) => devices.get(printBase64url(id)),
+    carrier: (id) => carriers.get(id),
+    device: (id) => devices.get(printBase64url(id)),
     seq: () => seq,
-    /** Told of each change once it is applied. Returns the function that ends it. */
-    onChange(listener: (change: Change) => void): () => void {
+    onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    async close(): Promise<void> {
+    async close() {
       clearInterval(timer)
-      await polling?.catch(() => {}) // It was told to onError.
+      timer = undefined
+      await running?.catch(() => {}) // Who began it is told.
     },
   }
 }

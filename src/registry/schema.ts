@@ -1,4 +1,5 @@
 // Tables of the registry and their migrations: portable SQL through Kysely (PROTOCOL section 12).
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { kyselyOver, openSqlite } from '../base/sqlite.ts'
@@ -25,13 +26,56 @@ export type RegistryTables = {
 
 export type RegistryDb = Kysely<RegistryTables>
 
-/** What the registry refuses, in words for the person who asked. */
+/** Why the registry refused: a fixed word for code and the log, which holds nothing that was given. */
+export type RegistryReason =
+  | 'refused'
+  | 'carrier malformed'
+  | 'carrier known already'
+  | 'carrier unknown'
+  | 'carrier status unchanged'
+  | 'reason malformed'
+  | 'outlet malformed'
+  | 'outlet repeated'
+  | 'outlet unknown'
+  | 'device malformed'
+  | 'spki not P-256'
+  | 'proof of possession wrong'
+  | 'key already used'
+  | 'device unknown'
+  | 'device already revoked'
+  | 'operator malformed'
+  | 'operator known already'
+  | 'operator unknown'
+  | 'role not allowed'
+  | 'first operator not admin'
+
+/** What the registry refuses: `message` for the person who asked, `reason` for code. */
 export class RegistryError extends Error {
-  constructor(message: string) {
+  readonly reason: RegistryReason
+  constructor(message: string, reason: RegistryReason = 'refused') {
     super(message)
     this.name = 'RegistryError'
+    this.reason = reason
   }
 }
+
+/** A name or reason as people write it: 1 to 100 characters, no control characters (lists are printed by line). */
+export const isLabel = (text: string) => /^\P{Cc}{1,100}$/u.test(text) && text.trim() !== ''
+
+let lastTurn: Promise<unknown> = Promise.resolve()
+
+/**
+ * Runs writers of this process one after another. SQLite waits for a lock inside the call, so that a second
+ * handle of one process would stop the event loop which the first needs to commit.
+ */
+export function inTurn<T>(write: () => Promise<T>): Promise<T> {
+  const turn = lastTurn.then(write)
+  lastTurn = turn.catch(() => {}) // The one who asked is told by `turn`; the next only waits.
+  return turn
+}
+
+// PostgreSQL's name; SQLite takes any, and stores a blob as it is in a column of whatever name.
+const bytes = 'bytea'
 
 const first: Migration = {
   async up(db: Kysely<never>) {
@@ -57,13 +101,13 @@ async function makeWhoMayAsk(db: Kysely<never>): Promise<void> {
     .execute()
   await db.schema
     .createTable('devices')
-    .addColumn('id', 'blob', (c) => c.primaryKey())
+    .addColumn('id', bytes, (c) => c.primaryKey().notNull())
     .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
     .addColumn('outlet', 'text', (c) => c.notNull())
     .addColumn('serial', 'text', (c) => c.notNull())
     .addColumn('model', 'text', (c) => c.notNull())
-    .addColumn('spki', 'blob', (c) => c.notNull())
-    .addColumn('spki_hash', 'blob', (c) => c.notNull().unique())
+    .addColumn('spki', bytes, (c) => c.notNull())
+    .addColumn('spki_hash', bytes, (c) => c.notNull().unique())
     .addColumn('status', 'text', (c) => c.notNull())
     .addColumn('registered_at', 'bigint', (c) => c.notNull())
     .addColumn('not_after', 'bigint', (c) => c.notNull())
@@ -75,7 +119,7 @@ async function makeWhoActs(db: Kysely<never>): Promise<void> {
     .createTable('operators')
     .addColumn('name', 'text', (c) => c.primaryKey())
     .addColumn('role', 'text', (c) => c.notNull())
-    .addColumn('secret_hash', 'blob', (c) => c.notNull())
+    .addColumn('secret_hash', bytes, (c) => c.notNull())
     .addColumn('status', 'text', (c) => c.notNull())
     .execute()
   await db.schema
@@ -96,22 +140,44 @@ async function makeWhoActs(db: Kysely<never>): Promise<void> {
   await counters.insertInto('counters').values({ name: 'changes', value: 0 }).execute()
 }
 
-const busy = /locked|busy|already exists|UNIQUE/i
 const triesMax = 20
+const tryAgainMs = 50
+const sqliteBusy = 5
 
-/** Opens the registry's database and brings its tables up to date; two processes may do so at once. */
+/** SQLITE_BUSY and its extended codes, whose low byte it is. */
+const isBusy = (error: unknown) =>
+  error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === sqliteBusy
+
+/**
+ * Opens the registry's database and brings its tables up to date; several processes may do so at once.
+ * @param file made if absent; its folder must exist
+ * @throws what SQLite says if the file cannot be opened, or stays locked for more than 5 s
+ */
 export async function openRegistry(file: string): Promise<RegistryDb> {
-  const db = kyselyOver<RegistryTables>(openSqlite(file))
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ '001-first': first }) } })
   for (let tries = 1; ; tries++) {
-    const { error } = await migrator.migrateToLatest()
-    if (!error) return db
-    // The other process migrates at this moment: what it made is found in the next round.
-    if (tries < triesMax && busy.test(String(error))) {
-      await new Promise((resolve) => setTimeout(resolve, 50))
-      continue
+    try {
+      return await inTurn(() => openMigrated(file))
+    } catch (error) {
+      // Two first openers meet in the switch to WAL, where SQLite does not wait by itself.
+      if (!isBusy(error) || tries === triesMax) throw error
+      await sleep(tryAgainMs)
     }
-    await db.destroy()
+  }
+}
+
+/** One write transaction around the migrations: a crash in it leaves nothing, a second opener waits for it. */
+async function openMigrated(file: string): Promise<RegistryDb> {
+  const raw = openSqlite(file)
+  const db = kyselyOver<RegistryTables>(raw)
+  try {
+    raw.exec('begin immediate')
+    const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ '001-first': first }) } })
+    const { error } = await migrator.migrateToLatest()
+    if (error) throw error
+    raw.exec('commit')
+    return db
+  } catch (error) {
+    raw.close() // Rolls back what was begun.
     throw error
   }
 }

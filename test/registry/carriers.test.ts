@@ -1,0 +1,78 @@
+// Carriers: admitted once, suspended and reinstated, and refused in words that say why.
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { admitCarrier, listCarriers, reinstateCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
+import { headOfChanges } from '../../src/registry/changes.ts'
+import { openRegistry } from '../../src/registry/schema.ts'
+
+const operator = 'lin.qiao'
+const outlets = [
+  { id: 'old-bridge', name: 'Old Bridge' },
+  { id: 'harbour', name: 'Harbour' },
+]
+const good = { id: 'swift-crane', name: 'Swift Crane Express', outlets, operator, nowMs: 1000 }
+
+async function openTest(t: Test) {
+  const db = await openRegistry(join(t.testdir(), 'registry.db'))
+  t.teardown(() => db.destroy())
+  return db
+}
+
+t.test('a carrier is admitted, suspended and reinstated, each with a seq', async (t) => {
+  const db = await openTest(t)
+  t.same(await admitCarrier(db, good), { seq: 1 })
+  t.same(await admitCarrier(db, { ...good, id: 'a1', outlets: [] }), { seq: 2 })
+  const act = { id: 'swift-crane', operator, nowMs: 2000 }
+  t.same(await suspendCarrier(db, { ...act, reason: 'certificate leaked' }), { seq: 3 })
+  const listed = await listCarriers(db)
+  t.same(listed, [
+    { id: 'a1', name: good.name, status: 'active', admittedAtMs: 1000, outlets: [] },
+    {
+      id: 'swift-crane',
+      name: good.name,
+      status: 'suspended',
+      admittedAtMs: 1000,
+      outlets: ['harbour', 'old-bridge'],
+    },
+  ])
+  t.same(await reinstateCarrier(db, act), { seq: 4 })
+  t.equal((await listCarriers(db))[1]?.status, 'active')
+})
+
+t.test('what is wrong is refused with its word, and changes nothing', async (t) => {
+  const db = await openTest(t)
+  await admitCarrier(db, good)
+  const other = { ...good, id: 'river-post' }
+  const outlet = (id: string, name = 'X') => ({ ...other, outlets: [{ id, name }] })
+  const table: [word: string, attempt: () => Promise<unknown>][] = [
+    ['carrier malformed', () => admitCarrier(db, { ...good, id: 'a' })],
+    ['carrier malformed', () => admitCarrier(db, { ...good, id: 'x'.repeat(33) })],
+    ['carrier malformed', () => admitCarrier(db, { ...good, id: 'River' })],
+    ['carrier malformed', () => admitCarrier(db, { ...good, id: 'river post' })],
+    ['carrier malformed', () => admitCarrier(db, { ...good, id: 'river-post\n' })],
+    ['carrier malformed', () => admitCarrier(db, { ...other, name: '' })],
+    ['carrier malformed', () => admitCarrier(db, { ...other, name: 'a\tb' })],
+    ['outlet malformed', () => admitCarrier(db, outlet(''))],
+    ['outlet malformed', () => admitCarrier(db, outlet('a_b'))],
+    ['outlet malformed', () => admitCarrier(db, outlet('x'.repeat(33)))],
+    ['outlet malformed', () => admitCarrier(db, outlet('harbour', 'a\nb'))],
+    ['outlet repeated', () => admitCarrier(db, { ...other, outlets: [...outlets, ...outlets] })],
+    ['carrier known already', () => admitCarrier(db, good)],
+    ['carrier unknown', () => suspendCarrier(db, { id: 'river-post', operator, nowMs: 1 })],
+    ['carrier unknown', () => reinstateCarrier(db, { id: 'river-post', operator, nowMs: 1 })],
+    ['carrier status unchanged', () => reinstateCarrier(db, { id: 'swift-crane', operator, nowMs: 1 })],
+    ['reason malformed', () => suspendCarrier(db, { id: 'swift-crane', operator, nowMs: 1, reason: 'a\nb' })],
+  ]
+  for (const [reason, attempt] of table) await t.rejects(attempt(), { name: 'RegistryError', reason })
+  t.equal(await headOfChanges(db), 1)
+  t.equal((await listCarriers(db)).length, 1)
+})
+
+t.test('of two suspensions at once one is made and one is refused', async (t) => {
+  const db = await openTest(t)
+  await admitCarrier(db, good)
+  const act = { id: 'swift-crane', operator, nowMs: 1 }
+  const ended = await Promise.allSettled([suspendCarrier(db, act), suspendCarrier(db, act)])
+  t.same(ended.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  t.equal(await headOfChanges(db), 2)
+})
