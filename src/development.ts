@@ -1,12 +1,12 @@
 // What a first start makes on a developer's machine, and never in production: PKI, first operator, two demo
 // carriers with an outlet, one demo handheld, and the mocked bureau as a process of its own.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { ensureDevPki } from '../certs/generate.ts'
+import { promisify } from 'node:util'
 import { printBase64url } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import { childEnvironment } from './base/config.ts'
@@ -31,8 +31,11 @@ export const demoDeviceFile = (dataDir: string) => join(dataDir, 'demo-device.js
 
 const firstOperator = 'founder'
 
+/** Makes what is absent of the PKI; what it made and what it warns of, as text for a person. */
+export type EnsurePki = (certsDir: string) => Promise<{ made: string; warnings: string[] }>
+
 export type FirstStart = {
-  made: Awaited<ReturnType<typeof ensureDevPki>>['made']
+  made: string
   warnings: string[]
   operator: { name: string; secret: string } | undefined
 }
@@ -42,10 +45,11 @@ export async function prepareDevelopment(options: {
   dataDir: string
   certsDir: string
   clock: Clock
+  ensurePki?: EnsurePki
 }): Promise<FirstStart> {
-  const { dataDir, certsDir, clock } = options
+  const { dataDir, certsDir, clock, ensurePki = ensurePkiApart } = options
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const { made, warnings } = await ensureDevPki({ directory: certsDir, nowMs: clock.now() })
+  const { made, warnings } = await ensurePki(certsDir)
   const db = await openRegistry(join(dataDir, 'registry.db'))
   try {
     const operator = await ensureOperator(db, clock)
@@ -55,6 +59,14 @@ export async function prepareDevelopment(options: {
   } finally {
     await db.destroy()
   }
+}
+
+/** In a process of its own: the libraries that make certificates would stay in a gateway's memory. */
+async function ensurePkiApart(certsDir: string): Promise<{ made: string; warnings: string[] }> {
+  const cli = fileURLToPath(new URL('cli.ts', import.meta.url))
+  const env = childEnvironment({ VOUCHSAFE_CERTS: certsDir })
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [cli, 'pki', '--quiet'], { env })
+  return { made: stdout.trimEnd(), warnings: stderr.split('\n').filter((line) => line !== '') }
 }
 
 async function ensureOperator(db: RegistryDb, clock: Clock) {

@@ -4,7 +4,6 @@ import { X509Certificate } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import closeWithGrace from 'close-with-grace'
-import { printMade } from '../certs/generate.ts'
 import { systemClock } from './base/clock.ts'
 import { type Config, readConfig } from './base/config.ts'
 import { createLog } from './base/log.ts'
@@ -64,7 +63,7 @@ type Started = {
 function printStart(print: Print, { config, ports, first, mocked, warnings }: Started): void {
   const ca = join(config.VOUCHSAFE_CERTS, 'gateway-ca.crt')
   const fingerprint = existsSync(ca) ? new X509Certificate(readFileSync(ca)).fingerprint256 : 'not here'
-  if (first && first.made.length > 0) print(printMade(first.made))
+  if (first && first.made !== '') print(first.made)
   print('')
   print('vouchsafe is ready')
   print(`  device listener    https://${config.DEVICE_HOST}:${ports.device}   TLS, for handhelds`)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import type { Test } from 'tap'
+import { ensureDevPki, printMade } from '../../certs/generate.ts'
 import { parseBase64url } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { readConfig } from '../../src/base/config.ts'
@@ -31,7 +32,15 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
   const root = t.testdir()
   const [dataDir, certsDir] = [join(root, 'data'), join(root, 'certs')]
   const clock = systemClock
-  const first = await prepareDevelopment({ dataDir, certsDir, clock })
+  const first = await prepareDevelopment({
+    dataDir,
+    certsDir,
+    clock,
+    async ensurePki(directory) {
+      const { made, warnings } = await ensureDevPki({ directory, nowMs: clock.now() })
+      return { made: printMade(made), warnings }
+    },
+  })
   const file = (name: string) => readFileSync(join(certsDir, name))
   const bureauTls = {
     key: file('bureau-server.key'),
