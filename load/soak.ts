@@ -40,7 +40,12 @@ async function ask(device: Device): Promise<void> {
     // One in fifty must be a no: each is held for 150 ms.
     const { body, expected } = await prepare(device, dealt(i % 50 === 49 ? stage.bad : stage.good, i))
     const reply = await device.post('/v1/verify', JSON.parse(body))
-    if (reply.status !== 200 || reply.body['answer'] !== expected) wrong++
+    if (reply.status !== 200 || reply.body['answer'] !== expected) {
+      wrong++
+      console.log(
+        `request ${i}: ${reply.status} ${reply.body['answer'] ?? reply.body['code']}, not ${expected}`,
+      )
+    }
     if (i % every !== 0) continue
     samples.push({ sent: i, rss: rssMb() })
     if (i % (every * 10) === 0) console.log(`${i} of ${total}, ${rssMb().toFixed(0)} MB, ${wrong} wrong`)

@@ -1,13 +1,13 @@
 // Records of one kind in one process's memory: bounded, read once for all who wait, and never kept if a change
 // to their subject was applied since the read began (PROTOCOL section 12). It knows ids, not tables.
-import { LRUCache } from 'lru-cache'
+import { RecentMap } from '../base/recent.ts'
 
 type Read<T> = { overtaken: boolean; answer: Promise<T | undefined> }
 
 export class Records<T extends object> {
-  readonly #known: LRUCache<string, T>
+  readonly #known: RecentMap<T>
   // Apart from the known: who asks for ids that do not exist must not push out those that do.
-  readonly #unknown: LRUCache<string, true>
+  readonly #unknown: RecentMap<true>
   readonly #reads = new Map<string, Read<T>>()
   readonly #load: (id: string) => Promise<T | undefined>
 
@@ -18,8 +18,8 @@ export class Records<T extends object> {
     unknownMax: number
   }) {
     this.#load = options.load
-    this.#known = new LRUCache({ max: options.recordsMax })
-    this.#unknown = new LRUCache({ max: options.unknownMax })
+    this.#known = new RecentMap(options.recordsMax)
+    this.#unknown = new RecentMap(options.unknownMax)
   }
 
   /** The record of `id`, at least as new as every change applied so far. Throws what `load` throws. */

@@ -2,7 +2,8 @@
 // call ever walks the whole table. It knows nothing of Redis (PROTOCOL sections 4, 8).
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
-import { guardKey, type Store, StoreUnavailable, wholeTtlMs } from './store.ts'
+import { GuardTable } from './guards.ts'
+import { type Store, StoreUnavailable, wholeTtlMs } from './store.ts'
 
 /** What whoever starts a gateway on the embedded store must be told. */
 export const memoryStoreWarning =
@@ -13,79 +14,10 @@ export const memoryStoreWarning =
 // Text, one byte a character: immutable, and it does not hold on to the 8 KiB pool a Buffer was cut from.
 type Entry = { value: string; expiresAt: number }
 
-const slotMs = 1000
-const tidyStepsPerWrite = 32
-/** Enough to step over every empty slot between now and the longest life of a guard (790 s). */
-const tidyStepsWhenFull = 2048
 const oldestLookedAt = 2
 
 const read = (entry: Entry | undefined, now: number) =>
   entry && entry.expiresAt > now ? Buffer.from(entry.value, 'latin1') : undefined
-
-/** Guards by key, with their keys in slots of one second by when they end. A live guard is never evicted. */
-class Guards {
-  readonly #entries = new Map<string, Entry>()
-  readonly #ending = new Map<number, string[]>()
-  readonly #entriesMax: number
-  #slot: number
-
-  constructor(entriesMax: number, now: number) {
-    this.#entriesMax = entriesMax
-    this.#slot = Math.floor(now / slotMs)
-  }
-
-  get size() {
-    return this.#entries.size
-  }
-
-  read(key: string, now: number): Buffer | undefined {
-    return read(this.#entries.get(key), now)
-  }
-
-  /** False if there is no room for another guard. */
-  write(key: string, entry: Entry, now: number): boolean {
-    this.#tidy(now, tidyStepsPerWrite)
-    if (this.#entries.has(key)) {
-      this.#entries.set(key, entry) // Its key stays in its slot, and moves on from there if it must.
-      return true
-    }
-    if (this.#entries.size >= this.#entriesMax) this.#tidy(now, tidyStepsWhenFull)
-    if (this.#entries.size >= this.#entriesMax) return false
-    this.#entries.set(key, entry)
-    this.#enlist(key, entry)
-    return true
-  }
-
-  clear(): void {
-    this.#entries.clear()
-    this.#ending.clear()
-  }
-
-  /** Puts a key where it will be looked at when its guard ends, in a slot that was not yet looked at. */
-  #enlist(key: string, entry: Entry): void {
-    const slot = Math.max(this.#slot + 1, Math.floor(entry.expiresAt / slotMs))
-    const keys = this.#ending.get(slot)
-    if (keys) keys.push(key)
-    else this.#ending.set(slot, [key])
-  }
-
-  /** Forgets guards that ended, in at most `steps` steps; what is left over waits for the next write. */
-  #tidy(now: number, steps: number): void {
-    const slotNow = Math.floor(now / slotMs)
-    for (let step = 0; step < steps && this.#slot < slotNow; step += 1) {
-      const key = this.#ending.get(this.#slot)?.pop()
-      if (key === undefined) {
-        this.#ending.delete(this.#slot)
-        this.#slot += 1
-        continue
-      }
-      const entry = this.#entries.get(key)
-      if (!entry) continue
-      if (entry.expiresAt <= now) this.#entries.delete(key)
-      else this.#enlist(key, entry) // It was written again with a later end.
-    }
-  }
-}
 
 /** Answers by key, oldest first; the oldest gives way when there is no room. */
 class Answers {
@@ -134,11 +66,15 @@ export type MemoryStore = Store & {
  */
 export function createMemoryStore(clock: Clock, options: { entriesMax?: number } = {}): MemoryStore {
   const entriesMax = options.entriesMax ?? limits.memoryStoreEntriesMax
-  const guards = new Guards(entriesMax, clock.mono())
+  const guards = new GuardTable(entriesMax)
   const answers = new Answers(entriesMax)
   let closed = false
   let writesLost = 0
 
+  const timesOf = (ttlMs: number) => {
+    const now = clock.mono()
+    return { now, endsAt: now + wholeTtlMs(ttlMs) }
+  }
   const entryOf = (value: Buffer, ttlMs: number): Entry => ({
     value: value.toString('latin1'),
     expiresAt: clock.mono() + wholeTtlMs(ttlMs),
@@ -151,19 +87,17 @@ export function createMemoryStore(clock: Clock, options: { entriesMax?: number }
     kind: 'memory',
     async claimGuard(challenge, value, ttlMs) {
       assertOpen()
-      const key = guardKey(challenge)
-      const now = clock.mono()
-      const standing = guards.read(key, now)
+      const standing = guards.read(challenge, clock.mono())
       if (standing) return standing
-      if (!guards.write(key, entryOf(value, ttlMs), now)) throw new StoreUnavailable('full')
+      if (!guards.write(challenge, value, timesOf(ttlMs))) throw new StoreUnavailable('full')
       return undefined
     },
     async readGuard(challenge) {
       assertOpen()
-      return guards.read(guardKey(challenge), clock.mono())
+      return guards.read(challenge, clock.mono())
     },
     putGuard(challenge, value, ttlMs) {
-      if (closed || !guards.write(guardKey(challenge), entryOf(value, ttlMs), clock.mono())) writesLost += 1
+      if (closed || !guards.write(challenge, value, timesOf(ttlMs))) writesLost += 1
     },
     async readAnswers(keys) {
       assertOpen()
@@ -173,6 +107,10 @@ export function createMemoryStore(clock: Clock, options: { entriesMax?: number }
     putAnswer(key, value, ttlMs) {
       if (closed) writesLost += 1
       else answers.write(key, entryOf(value, ttlMs), clock.mono())
+    },
+    async beat() {
+      assertOpen()
+      return 1 // No other process sees this store.
     },
     get writesLost() {
       return writesLost

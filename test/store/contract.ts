@@ -118,12 +118,19 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
       const { store, settle } = await open(t)
       const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
       const kept = Buffer.from(bytes)
-      const name = challenge()
-      await store.claimGuard(name, bytes, lifeMs)
+      const guards = Array.from({ length: 7 }, (_, i) => {
+        const from = Math.min(i * 41, 256 - 41)
+        return {
+          name: challenge(),
+          value: bytes.subarray(from, from + 41),
+          kept: kept.subarray(from, from + 41),
+        }
+      })
+      for (const { name, value } of guards) await store.claimGuard(name, value, lifeMs)
       store.putAnswer('v1:c:20000:bytes', bytes, lifeMs)
       await settle()
       bytes.fill(0)
-      t.same(await store.readGuard(name), kept)
+      for (const { name, kept } of guards) t.same(await store.readGuard(name), kept)
       const [answer] = await store.readAnswers(['v1:c:20000:bytes'])
       t.same(answer, kept)
       answer?.fill(0)
