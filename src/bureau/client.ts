@@ -25,14 +25,18 @@ import {
 export type Verdict = { result: BureauResult; transaction: Buffer; position: number }
 
 /**
- * No answer that counts; `questionLeft` if the bureau may have seen the question. Reasons: deadline,
- * queue_full, breaker_open, bureau_failed.
+ * No answer that counts. Reasons: deadline, queue_full, breaker_open, bureau_failed.
  */
 export class BureauUnavailable extends GatewayError {
-  readonly questionLeft: boolean
-  constructor(reason: string, questionLeft: boolean, cause?: unknown) {
+  /** Transaction of the question that left, 16 bytes: the bureau may have seen it. */
+  readonly left: Buffer | undefined
+  constructor(reason: string, left: Buffer | undefined, cause?: unknown) {
     super('bureau_unavailable', reason, { cause })
-    this.questionLeft = questionLeft
+    this.left = left
+  }
+
+  get questionLeft(): boolean {
+    return this.left !== undefined
   }
 }
 
@@ -46,6 +50,8 @@ type Asked = {
   resolve(verdict: Verdict): void
   reject(error: BureauUnavailable): void
 }
+
+const leftOf = (asked: Asked) => (asked.left ? asked.transaction : undefined)
 
 /** PEM of the bureau's CA, the only one trusted, and of our own certificate and key. */
 type BureauTls = { ca: string | Buffer; cert: string | Buffer; key: string | Buffer }
@@ -133,10 +139,10 @@ export class BureauClient {
       }
       // Our own timer: undici's fire late, and an abort does not free a request that waits for a socket.
       const timer = setTimeout(
-        () => asked.reject(new BureauUnavailable('deadline', asked.left)),
+        () => asked.reject(new BureauUnavailable('deadline', leftOf(asked))),
         this.#deadlineMs,
       )
-      if (!this.#batcher.add(asked)) asked.reject(new BureauUnavailable('queue_full', false))
+      if (!this.#batcher.add(asked)) asked.reject(new BureauUnavailable('queue_full', undefined))
     })
   }
 
@@ -183,7 +189,7 @@ export class BureauClient {
       await this.#postWithinBudget(batch, position)
     } catch (cause) {
       const reason = reasonOf(cause)
-      for (const asked of batch) asked.reject(new BureauUnavailable(reason, asked.left, cause))
+      for (const asked of batch) asked.reject(new BureauUnavailable(reason, leftOf(asked), cause))
     }
   }
 

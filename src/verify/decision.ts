@@ -32,7 +32,7 @@ export type Kept = Decision & { keep(): void }
 export async function decide(
   services: Services,
   preparation: Preparation,
-  undecided: () => Promise<unknown>,
+  undecided: (transaction: Buffer) => Promise<unknown>,
 ): Promise<Kept> {
   if (!preparation) throw new Error('vouchsafe has a defect: a decision without a card')
   const { slots, person } = preparation
@@ -52,7 +52,7 @@ export async function decide(
     const keep = () => services.answers.write(slots, { answer, refusal, position, transaction })
     return { refusal, transaction, keep }
   } catch (error) {
-    if (error instanceof BureauUnavailable && error.questionLeft) await undecided()
+    if (error instanceof BureauUnavailable && error.left) await undecided(error.left)
     throw error
   }
 }

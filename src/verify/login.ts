@@ -21,7 +21,7 @@ import { type Consumed, Once, type Outcome } from './once.ts'
 import type { DeviceStanding, Services } from './services.ts'
 
 /** `arrivedAt`: monotonic ms at which the last body byte was read. */
-export type LoginRequest = SessionRequest & { signature: Buffer; arrivedAt: number }
+export type LoginRequest = SessionRequest & { signature: Buffer; address: string; arrivedAt: number }
 
 export type SessionGiven = {
   token: string
@@ -34,6 +34,8 @@ export type SessionGiven = {
 export type LoginServices = Services & {
   /** The private key of a recipient id that is accepted now. */
   recipientKey(id: Buffer): KeyObject | undefined
+  /** Takes one from the bucket of an address; throws `rate_limited`. */
+  takeAddress(address: string): void
   currentChallengeKey(): Promise<KeyObject>
   /** Wrap key of the day of a time in s. */
   signDevice(claims: DeviceClaims): Promise<string>
@@ -51,6 +53,7 @@ export function createLogin(services: LoginServices) {
 
   return async function logIn(request: LoginRequest): Promise<Outcome<SessionGiven>> {
     if (!services.registry.isFresh()) throw new GatewayError('registry_stale', 'registry_stale')
+    services.takeAddress(request.address)
     const recipientKey = services.recipientKey(request.recipient)
     if (!recipientKey) throw new GatewayError('recipient_unknown', 'recipient_unknown')
     const challenge = await assertChallenge(services, { ...request, use: purpose.session })
@@ -133,7 +136,7 @@ async function giveSession(
     sid,
     device: request.device,
     carrier,
-    expMs: exp * 1000,
+    expS: exp,
   })
   const token = await services.signDevice({
     sub: printBase64url(request.device),

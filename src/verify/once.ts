@@ -64,7 +64,9 @@ export class Once<T> {
     const claim = this.#claim(attempt)
     const prefetched = work.prefetch()
     const standing = await claim
-    if (standing) {
+    // Only our own guard may be written again: a lost claim may have met another's (PROTOCOL section 4).
+    const held = standing !== 'lost'
+    if (standing instanceof Buffer) {
       const guard = parseGuard(standing)
       if (guard && !sameBytes(guard.digest, attempt.digest)) throw used('guard')
       if (guard?.state === guardState.running && guard.leaseEndMs > this.#clock.now()) {
@@ -79,9 +81,10 @@ export class Once<T> {
       this.#put(attempt, guardState.done)
       return { value, replayed: false }
     } catch (error) {
-      // A challenge lost to another digest keeps the guard of the winner.
-      if (!(error instanceof GatewayError && error.code === 'challenge_used')) {
-        this.#put(attempt, guardState.open)
+      const code = error instanceof GatewayError ? error.code : undefined
+      // A challenge lost to another digest keeps the guard of the winner; a wrong point burns its own.
+      if (held && code !== 'challenge_used') {
+        this.#put(attempt, code === 'enc_invalid' ? guardState.done : guardState.open)
       }
       throw error
     }
@@ -105,8 +108,8 @@ export class Once<T> {
     return { value: await work.again(consumed), replayed: true }
   }
 
-  /** The guard that stands, or undefined if it is ours or the store is lost. */
-  async #claim(attempt: Attempt): Promise<Buffer | undefined> {
+  /** The guard that stands; undefined if it is ours now. */
+  async #claim(attempt: Attempt): Promise<Buffer | undefined | 'lost'> {
     try {
       return await this.#store.claimGuard(
         attempt.challenge,
@@ -115,7 +118,7 @@ export class Once<T> {
       )
     } catch (cause) {
       this.#onStoreLost(cause) // The commit decides without it (PROTOCOL section 4).
-      return undefined
+      return 'lost'
     }
   }
 

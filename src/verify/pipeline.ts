@@ -14,7 +14,7 @@ import { assertAdmitted } from './admission.ts'
 import { withinRequest } from './deadline.ts'
 import { decide, type Preparation, prepare } from './decision.ts'
 import { assertChallenge } from './freshness.ts'
-import { holdMs, releaseAt } from './hold.ts'
+import { holdMs, recordAt, releaseAt } from './hold.ts'
 import { type Consumed, Once, type Outcome } from './once.ts'
 import { type AnswerWord, answerCode, noTransaction, wordOf } from './outcome.ts'
 import type { Services, VerifyEntry } from './services.ts'
@@ -71,8 +71,7 @@ async function unseal(services: Services, request: VerifyRequest): Promise<Readi
   const { session, challenge, parcel } = request
   const { device, sid, carrier } = session
   const wrap = await services.wrapKey(session.expS)
-  const raw =
-    wrap && unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expMs: session.expS * 1000 })
+  const raw = wrap && unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expS: session.expS })
   if (!raw) throw new GatewayError('session_invalid', 'session_key_not_opened')
   const plain = openReading(createSecretKey(raw), request.sealed, { device, sid, challenge, parcel, carrier })
   if (!plain) throw new GatewayError('seal_rejected', 'seal_rejected')
@@ -95,16 +94,23 @@ async function answer(
   found: { card: CardOutcome; preparation: Preparation },
 ): Promise<Given> {
   const { card, preparation } = found
-  const undecided = () =>
-    record(services, opened, { type: 'undecided', card, refusal: 0, transaction: noTransaction })
+  const undecided = (transaction: Buffer) =>
+    record(services, opened, { type: 'undecided', card, refusal: 0, transaction })
   const decision = card.refusal
     ? { refusal: card.refusal, transaction: noTransaction, keep: () => {} }
     : await decide(services, preparation, undecided) // rows 13-15
+  const hold = holdMs(services.bureauDelayP999Ms())
+  // The token names the entry's index and time: a no that was quickly known may not be recorded sooner.
+  if (decision.refusal) await sleepUntil(services, recordAt(opened.arrivedAt, services.clock.mono(), hold))
   await assertAdmitted(services, opened.session) // row 3 again, just before row 16
   const consumed = await record(services, opened, { type: 'verify', card, ...decision }) // row 16
   const given = await give(services, opened, consumed) // row 17
   decision.keep()
-  if (given.answer === 'no') await hold(services, opened)
+  if (given.answer === 'no') {
+    // Row 17: a no waits for its place on the grid, and for the asker to be still admitted then.
+    await sleepUntil(services, releaseAt(opened.arrivedAt, services.clock.mono(), hold))
+    await assertAdmitted(services, opened.session)
+  }
   return given
 }
 
@@ -158,10 +164,4 @@ async function give(services: Services, opened: Opened, consumed: Consumed): Pro
   return { answer, token: await services.signAnswer(claims) }
 }
 
-/** Row 17: a no waits for its place on the grid, and for the asker to be still admitted then. */
-async function hold(services: Services, opened: Opened): Promise<void> {
-  const now = services.clock.mono()
-  const at = releaseAt(opened.arrivedAt, now, holdMs(services.bureauDelayP999Ms()))
-  await services.sleep(at - now)
-  await assertAdmitted(services, opened.session)
-}
+const sleepUntil = (services: Services, at: number) => services.sleep(Math.max(0, at - services.clock.mono()))
