@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/base/errors.ts'
 import type { RegistryView } from '../src/verify/services.ts'
+import type {} from './sockets.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -39,7 +40,8 @@ export default fp<{ registry: RegistryView; now: () => number }>(
       const standing = await registry.carrier(identity.carrier)
       if (standing?.status !== 'active') throw new GatewayError('carrier_suspended', 'carrier_not_active')
       request.carrier = identity.carrier
+      app.sockets.belongs(socket, 'carrier', identity.carrier)
     })
   },
-  { name: 'carrier-auth', dependencies: ['errors'] },
+  { name: 'carrier-auth', dependencies: ['errors', 'sockets'] },
 )

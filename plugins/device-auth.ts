@@ -2,8 +2,10 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { present } from '../src/base/assert.ts'
+import { printBase64url } from '../src/base/bytes.ts'
 import { GatewayError } from '../src/base/errors.ts'
 import type { DeviceSession } from '../src/token/claims.ts'
+import type {} from './sockets.ts'
 import type { TokenHolders } from './token-holders.ts'
 
 declare module 'fastify' {
@@ -23,10 +25,13 @@ export default fp<{ tokens: Pick<TokenHolders, 'checkDevice'> }>(
     app.decorate('deviceAuth', async (request: FastifyRequest) => {
       const token = bearer.exec(request.headers.authorization ?? '')?.[1]
       if (!token) throw new GatewayError('session_invalid', 'token_missing')
-      request.session = await tokens.checkDevice(token)
+      const session = await tokens.checkDevice(token)
+      request.session = session
+      app.sockets.belongs(request.raw.socket, 'device', printBase64url(session.device))
+      app.sockets.belongs(request.raw.socket, 'carrier', session.carrier)
     })
   },
-  { name: 'device-auth', dependencies: ['errors'] },
+  { name: 'device-auth', dependencies: ['errors', 'sockets'] },
 )
 
 /** The session of a request that passed `deviceAuth`. */

@@ -1,11 +1,11 @@
 // The directory that this gateway serves: signed here in development, by the operator elsewhere
 // (`vouchsafe directory sign`) and then read from a file (PROTOCOL section 3). Owns one timer.
-import type { KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { printBase64url } from '../src/base/bytes.ts'
 import { type Clock, dayMs } from '../src/base/clock.ts'
 import { printP256Spki } from '../src/base/p256.ts'
-import { type DirectoryContent, signDirectory } from '../src/channel/directory.ts'
+import { type DirectoryContent, openDirectory, signDirectory } from '../src/channel/directory.ts'
 import { recipientIdOf } from '../src/channel/hpke.ts'
 import type { Keyring } from '../src/keys/keyring.ts'
 import { kindOf } from '../src/keys/kinds.ts'
@@ -21,7 +21,7 @@ type Parts = {
 
 const lifeMs = 7 * dayMs
 const degradedMs = 2 * dayMs
-const rereadMs = 60_000
+const refreshMs = 10_000
 
 /** What a directory made now would say. `seq` is the time of signing in s: it grows without being stored. */
 export function describeDirectory(parts: Parts): DirectoryContent {
@@ -54,36 +54,53 @@ export function findRecipient(keyring: Keyring, id: Buffer, nowMs: number): KeyO
   return found && nowMs <= (found.epoch + 1) * lengthMs + dayMs ? found.key : undefined
 }
 
-/** @param options.source the directory key (development), or the file of a signed directory */
-export function createDirectory(options: Parts & { source: KeyObject | string }) {
-  const { source, clock, keyring } = options
-  let current = ''
-  let madeAt = Number.NEGATIVE_INFINITY
+/** The directory key, which signs here (development), or the file of a signed one and the key that signed it. */
+export type DirectorySource = { signWith: KeyObject } | { file: string; signedBy: KeyObject }
+
+/**
+ * Serves the newest directory that is right: one that cannot be read, or was not signed by the directory key, is
+ * told to `onFault` and the last good one stands.
+ * @throws Error if there is none to begin with
+ */
+export function createDirectory(
+  options: Parts & { source: DirectorySource; onFault: (cause: unknown) => void },
+) {
+  const { source, clock, keyring, onFault } = options
+  let current: { jws: string; expMs: number; madeAtMs: number } | undefined
+
+  function read(): void {
+    const madeAtMs = clock.now()
+    const key = 'file' in source ? source.signedBy : createPublicKey(source.signWith)
+    const jws =
+      'file' in source
+        ? readFileSync(source.file, 'utf8').trim()
+        : signDirectory(describeDirectory(options), source.signWith)
+    const content = openDirectory(jws, { key, nowS: Math.floor(madeAtMs / 1000), lastSeq: 0 })
+    if (!content) throw new Error('The directory is expired, or was not signed by the directory key.')
+    current = { jws, expMs: content.exp * 1000, madeAtMs }
+  }
 
   function refresh(): void {
-    current =
-      typeof source === 'string'
-        ? readFileSync(source, 'utf8').trim()
-        : signDirectory(describeDirectory(options), source)
-    madeAt = clock.now()
+    try {
+      read()
+    } catch (cause) {
+      onFault(cause) // What is served stays; readiness falls 48 h before it ends.
+    }
   }
 
-  const due = () => clock.now() - madeAt >= (typeof source === 'string' ? rereadMs : dayMs)
-  const endMs = () => {
-    const body = JSON.parse(Buffer.from(current.split('.')[1] ?? '', 'base64url').toString())
-    return (body as DirectoryContent).exp * 1000
-  }
-
-  refresh()
-  const stop = typeof source === 'string' ? () => {} : keyring.onChange(refresh)
+  read()
+  const stop = 'file' in source ? () => {} : keyring.onChange(refresh)
+  const timer = setInterval(() => {
+    if ('file' in source || clock.now() - (current?.madeAtMs ?? 0) >= dayMs) refresh()
+  }, refreshMs).unref()
   return {
-    current(): string {
-      if (due()) refresh()
-      return current
-    },
+    current: () => current?.jws ?? '',
     /** False from 48 h before the directory expires. */
-    isFresh: () => clock.now() < endMs() - degradedMs,
-    close: stop,
+    isFresh: () => clock.now() < (current?.expMs ?? 0) - degradedMs,
+    close() {
+      clearInterval(timer)
+      stop()
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 // Counts and durations, in a registry of this process. Label sets are closed; no label names anyone.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
+import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 
 export function createMetrics() {
@@ -57,15 +58,21 @@ export function createMetrics() {
   }
 }
 
+/** `cut` for an answer that nobody was there to read. */
+export const statusOf = (reply: FastifyReply) =>
+  reply.raw.writableFinished ? String(reply.statusCode) : 'cut'
+
 export type Metrics = ReturnType<typeof createMetrics>
 
 export default fp<{ metrics: Metrics }>(
   async (app, { metrics }) => {
-    app.addHook('onResponse', async (request, reply) => {
-      const route = request.routeOptions.url ?? 'none'
-      const code = request.refusedAs ?? 'none'
-      metrics.requests.inc({ route, status: String(reply.statusCode), code })
-      metrics.duration.observe({ route }, reply.elapsedTime / 1000)
+    app.addHook('onRequest', async (request, reply) => {
+      reply.raw.once('close', () => {
+        const route = request.routeOptions.url ?? 'none'
+        const code = request.refusedAs ?? 'none'
+        metrics.requests.inc({ route, status: statusOf(reply), code })
+        metrics.duration.observe({ route }, reply.elapsedTime / 1000)
+      })
     })
   },
   { name: 'metrics', dependencies: ['errors'] },

@@ -4,15 +4,27 @@ import fp from 'fastify-plugin'
 import { GatewayError } from '../src/base/errors.ts'
 import { limits } from '../src/base/limits.ts'
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Requests whose body was read and that are not answered yet. */
+    inFlight(): number
+  }
+}
+
 export default fp(
   async (app) => {
     let inFlight = 0
+    app.decorate('inFlight', () => inFlight)
     app.addHook('onRequest', async () => {
-      inFlight++
-      if (inFlight > limits.inFlightMax) throw new GatewayError('overloaded', 'in_flight')
+      if (inFlight >= limits.inFlightMax) throw new GatewayError('overloaded', 'in_flight')
     })
-    app.addHook('onResponse', async () => {
-      inFlight--
+    // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
+    // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.
+    app.addHook('preValidation', async (_, reply) => {
+      inFlight++
+      reply.raw.once('close', () => {
+        inFlight--
+      })
     })
     await app.register(underPressure, {
       maxEventLoopDelay: limits.eventLoopDelayMsMax,

@@ -6,6 +6,7 @@ import type { Clock } from '../src/base/clock.ts'
 import { GatewayError } from '../src/base/errors.ts'
 import { parseJson } from '../src/base/json.ts'
 import { limits } from '../src/base/limits.ts'
+import { statusOf } from './metrics.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -45,16 +46,16 @@ export default fp<{ clock: Clock }>(
       if (parsed) done(null, parsed.value)
       else done(new GatewayError('malformed', 'not_json'))
     })
-    app.addHook('onRequest', async (request) => {
+    app.addHook('onRequest', async (request, reply) => {
       request.arrivedAt = clock.mono()
+      reply.raw.once('close', () => {
+        const route = request.routeOptions.url ?? 'none'
+        const ms = Math.round(reply.elapsedTime * 10) / 10
+        request.log.info({ route, status: statusOf(reply), code: request.refusedAs, ms }, 'request done')
+      })
       for (const name in request.headers) {
         if (name.includes('client-cert')) throw new GatewayError('malformed', 'client_certificate_header')
       }
-    })
-    app.addHook('onResponse', async (request, reply) => {
-      const route = request.routeOptions.url ?? 'none'
-      const ms = Math.round(reply.elapsedTime * 10) / 10
-      request.log.info({ route, status: reply.statusCode, code: request.refusedAs, ms }, 'request done')
     })
   },
   { name: 'requests', dependencies: ['errors'] },

@@ -3,11 +3,11 @@
 import type { KeyObject } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import { networkOf } from '../src/base/address.ts'
 import { createBuckets } from '../src/base/buckets.ts'
 import { printBase64url } from '../src/base/bytes.ts'
 import { type Clock, dayMs, epochOf } from '../src/base/clock.ts'
 import type { Config } from '../src/base/config.ts'
-import { GatewayError } from '../src/base/errors.ts'
 import { limits } from '../src/base/limits.ts'
 import type { Question } from '../src/bureau/protocol.ts'
 import { type AnswerCache, createAnswerCache, type FeedView, type Slots } from '../src/cache/answers.ts'
@@ -37,6 +37,8 @@ export type VerifierParts = {
   tokens: TokenHolders
   trust: () => CardTrust
   metrics: Metrics
+  /** How many nodes live, this one included. */
+  nodes: () => number
 }
 
 declare module 'fastify' {
@@ -61,6 +63,7 @@ export function createVerifierService(parts: VerifierParts) {
     verify: createVerifier(services),
     logIn: createLogin(services),
     challenge,
+    takeAddress: services.takeAddress,
     /** Challenges for readings: rows 3 and 4 come first. */
     async challengeReadings(session: DeviceSession, count: number) {
       await assertAdmitted(services, session)
@@ -78,7 +81,8 @@ function joinServices(parts: VerifierParts): LoginServices {
     sleep: (ms) => sleep(ms),
     minFirmware: config.MIN_FIRMWARE,
     registry: parts.registry,
-    takeRate: createRates(config, clock),
+    takeRate: createRates(parts),
+    takeAddress: createAddressRate(parts),
     async challengeKey(byte) {
       const epoch = epochFromByte(byte, keyring.epochNow('challenge'))
       return epoch === undefined ? undefined : keyring.find('challenge', epoch)
@@ -97,17 +101,27 @@ function joinServices(parts: VerifierParts): LoginServices {
   }
 }
 
-/** Row 4: one bucket for each device, outlet and carrier; this release counts one node (docs/DESIGN.md). */
-function createRates(config: Config, clock: Clock): (session: DeviceSession) => void {
-  const bucketsOf = (perSecond: number) => createBuckets({ perSecond, clock, namesMax: limits.bucketsMax })
-  const ofDevice = bucketsOf(config.DEVICE_RATE)
-  const ofOutlet = bucketsOf(config.OUTLET_RATE)
-  const ofCarrier = bucketsOf(config.CARRIER_RATE)
+/** Row 4: one bucket for each device, outlet and carrier; the nodes that live share each limit evenly. */
+function createRates({ config, clock, nodes }: VerifierParts): (session: DeviceSession) => void {
+  const share = () => 1 / nodes()
+  const bucketsOf = (policy: string, quota: number) =>
+    createBuckets({ policy, quota, share, clock, namesMax: limits.bucketsMax })
+  const ofDevice = bucketsOf('device', config.DEVICE_RATE)
+  const ofOutlet = bucketsOf('outlet', config.OUTLET_RATE)
+  const ofCarrier = bucketsOf('carrier', config.CARRIER_RATE)
   return ({ device, carrier, outlet }) => {
-    if (!ofDevice.take(device.toString('latin1'))) throw new GatewayError('rate_limited', 'device')
-    if (!ofOutlet.take(`${carrier}/${outlet}`)) throw new GatewayError('rate_limited', 'outlet')
-    if (!ofCarrier.take(carrier)) throw new GatewayError('rate_limited', 'carrier')
+    ofDevice.mustTake(device.toString('latin1'))
+    ofOutlet.mustTake(`${carrier}/${outlet}`)
+    ofCarrier.mustTake(carrier)
   }
+}
+
+/** For those who have no session yet; by the minute. */
+function createAddressRate({ config, clock, nodes }: VerifierParts): (address: string) => void {
+  const share = () => 1 / nodes()
+  const limit = { policy: 'address', quota: config.ADDRESS_RATE, windowS: 60 }
+  const ofAddress = createBuckets({ ...limit, share, clock, namesMax: limits.bucketsMax })
+  return (address) => ofAddress.mustTake(networkOf(address))
 }
 
 /** Cache and single flight around the bureau: of those who waited together one writes the cache. */

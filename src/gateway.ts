@@ -1,6 +1,6 @@
 // One gateway process: opens its resources in order, builds the three listeners, closes all in reverse.
 // Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -9,7 +9,6 @@ import { createDirectory, type Directory } from '../plugins/directory.ts'
 import { createMetrics, type Metrics } from '../plugins/metrics.ts'
 import { createTokenHolders } from '../plugins/token-holders.ts'
 import { buildCarrierApp, buildDeviceApp, buildOperatorApp } from './app.ts'
-import { createBuckets } from './base/buckets.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
 import { limits } from './base/limits.ts'
@@ -20,6 +19,7 @@ import { printVkey } from './channel/directory.ts'
 import { loadKeks } from './keys/kek.ts'
 import { Keyring } from './keys/keyring.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
+import { countNodes } from './nodes.ts'
 import { type CardTrust, loadAnchors } from './pki/anchors.ts'
 import { parseCrl } from './pki/revocation.ts'
 import { appendChanges } from './recorder.ts'
@@ -27,7 +27,6 @@ import { checkOperator } from './registry/operators.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry } from './registry/schema.ts'
 import { createMemoryStore } from './store/memory.ts'
-import { createRedisStore } from './store/redis.ts'
 
 export type Gateway = {
   device: FastifyInstance
@@ -76,6 +75,8 @@ async function openParts(
   closers.push(() => recorder.close())
   const { store, warnings } = await openStore({ config, clock, log })
   closers.push(() => store.close())
+  const nodes = countNodes(store)
+  closers.push(() => nodes.close())
   const { bureau, feed } = await openBureau({ config, clock, log }, metrics, closers)
   const { trust, close: closeTrust } = openTrust({ config, clock, log })
   closers.push(closeTrust)
@@ -93,14 +94,13 @@ async function openParts(
     directory: directory.isFresh(),
   })
   const common = { log, clock, metrics }
-  const addresses = createBuckets({ perSecond: config.ADDRESS_RATE / 60, clock, namesMax: limits.bucketsMax })
   const tls = { key: certificate('gateway.key'), cert: certificate('gateway.crt') }
-  const parts = { config, clock, keyring, registry, store, ledger, bureau, feed, tokens, trust, metrics }
+  const subjects = { keyring, registry, store, ledger, bureau, feed, tokens, trust }
+  const parts = { ...subjects, config, clock, metrics, nodes: nodes.count }
   const device = await buildDeviceApp(common, {
     tls,
     parts,
     routes: {
-      takeAddress: (address) => addresses.take(address),
       directory: () => directory.current(),
       onAnswer: () => metrics.answers.inc(),
     },
@@ -160,6 +160,7 @@ async function openStore({ config, clock, log }: Context) {
   const { REDIS_URL, CACHE_REDIS_URL } = config
   if (REDIS_URL === '') return { store: createMemoryStore(clock), warnings: [] as string[] }
   const cache = CACHE_REDIS_URL === '' ? {} : { cacheUrl: CACHE_REDIS_URL }
+  const { createRedisStore } = await import('./store/redis.ts') // Its client costs 20 MB: only who has a Redis.
   const store = await createRedisStore({ guardUrl: REDIS_URL, ...cache, clock, log })
   return { store, warnings: [...store.warnings] }
 }
@@ -195,7 +196,9 @@ function openTrust({ config, log }: Context): { trust: () => CardTrust; close: (
   let crl = parseCrl(readPem(file), anchors)
   const reread = () => {
     try {
-      crl = parseCrl(readPem(file), anchors)
+      const next = parseCrl(readPem(file), anchors)
+      if (next.thisUpdateMs < crl.thisUpdateMs) log.error('revocation list older than the one in use')
+      else crl = next
     } catch (err) {
       log.error({ err }, 'revocation list not read') // The last good one stands until it is stale.
     }
@@ -205,16 +208,21 @@ function openTrust({ config, log }: Context): { trust: () => CardTrust; close: (
 }
 
 function openDirectoryOf(
-  { config, clock }: Context,
+  { config, clock, log }: Context,
   given: { keyring: Keyring; tokens: ReturnType<typeof createTokenHolders> },
 ): Directory {
-  const ledgerKey = createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'ledger.key')))
+  const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
+  const ledgerKey = createPrivateKey(file('ledger.key'))
   const source =
     config.VOUCHSAFE_MODE === 'development'
-      ? createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'directory.key')))
-      : join(config.VOUCHSAFE_DATA, 'directory.jwt')
+      ? { signWith: createPrivateKey(file('directory.key')) }
+      : {
+          file: join(config.VOUCHSAFE_DATA, 'directory.jwt'),
+          signedBy: createPublicKey(file('directory.pub')),
+        }
+  const onFault = (err: unknown) => log.error({ err }, 'directory not renewed')
   const ledgerVkey = printVkey(new URL(config.VOUCHSAFE_ORIGIN).hostname, ledgerKey)
-  return createDirectory({ ...given, ledgerVkey, minFirmware: config.MIN_FIRMWARE, clock, source })
+  return createDirectory({ ...given, ledgerVkey, minFirmware: config.MIN_FIRMWARE, clock, source, onFault })
 }
 
 async function listenAll(apps: Pick<Gateway, 'device' | 'carrier' | 'operator'>, config: Config) {

@@ -39,6 +39,11 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable
 
+/** A limit as its asker is told of it: `quota` units in each window of `windowS`, `resetS` until there is one. */
+export type RateLimit = { policy: string; quota: number; windowS: number; resetS: number }
+
+type Details = { cause?: unknown; retryAfterS?: number; rate?: RateLimit }
+
 /** An error that may leave the gateway as its `code`. */
 export class GatewayError extends Error {
   readonly code: ErrorCode
@@ -46,12 +51,14 @@ export class GatewayError extends Error {
   readonly reason: string
   /** Seconds for `Retry-After`, where the asker should wait longer than the default. */
   readonly retryAfterS: number | undefined
+  readonly rate: RateLimit | undefined
 
-  constructor(code: ErrorCode, reason: string, options?: { cause?: unknown; retryAfterS?: number }) {
+  constructor(code: ErrorCode, reason: string, options?: Details) {
     super(`${code}: ${reason}`, options?.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'GatewayError'
     this.code = code
     this.reason = reason
-    this.retryAfterS = options?.retryAfterS
+    this.rate = options?.rate
+    this.retryAfterS = options?.retryAfterS ?? options?.rate?.resetS
   }
 }

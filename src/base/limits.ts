@@ -17,6 +17,8 @@ export const limits = {
   // Requests
   requestMsMax: 3000,
   leaseMs: 5000,
+  /** Of one listener; a request in flight has a connection, an idle connection costs some 50 kB. */
+  connectionsMax: 16_384,
   inFlightMax: 4096,
   eventLoopDelayMsMax: 1000,
   bucketsMax: 100_000,
@@ -47,9 +49,13 @@ export const limits = {
   cacheNegativeMs: 60_000,
   // Ledger (PROTOCOL section 9)
   ledgerGroupMax: 512,
+  /** An act and its blind must fit in one T2L value. */
+  actBytesMax: 0xffff - 64,
   ledgerQueueMax: 8192,
   consumedKeepMs: 3_600_000,
   // Store
+  nodeBeatMs: 2000,
+  nodeLifeMs: 10_000,
   storeTimeoutMs: 200,
   memoryStoreEntriesMax: 500_000,
 } as const

@@ -19,6 +19,8 @@ import type { Anchors } from './anchors.ts'
 import { algorithmOid, oids, parseExtensions } from './certificate.ts'
 
 export type Revocations = {
+  /** Unix ms. */
+  thisUpdateMs: number
   /** `thisUpdate <= now + 5 s` and `now <= nextUpdate` (PROTOCOL section 6). */
   isFresh(nowMs: number): boolean
   /** Whether the list speaks for certificates of this issuer (name with its head). */
@@ -58,6 +60,7 @@ function readList(der: Buffer, anchors: Anchors): Revocations {
   const nextMs = certificateTimeMs(nextUpdate)
   const serials = readSerials(more)
   return {
+    thisUpdateMs: thisMs,
     isFresh: (nowMs) => thisMs <= nowMs + limits.clockSkewS * 1000 && nowMs <= nextMs,
     covers: (name) => issuer.raw.equals(name),
     has: (serial) => serials.has(serial.toString('hex')),

@@ -22,8 +22,6 @@ import {
 } from './schemas.ts'
 
 export type DeviceRoutes = {
-  /** Row 4 for those who have no session yet: takes one from the address's bucket. */
-  takeAddress(address: string): boolean
   directory(): string
   onAnswer(): void
 }
@@ -60,7 +58,7 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
       preHandler: async (request) => {
         if (request.body.purpose === 'reading') return app.deviceAuth(request)
         decode(request.body, 'device')
-        if (!options.takeAddress(request.ip)) throw new GatewayError('rate_limited', 'address')
+        app.verifier.takeAddress(request.ip)
       },
     },
     async (request) => {
@@ -81,12 +79,12 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
       },
     },
     async (request, reply) => {
-      if (!options.takeAddress(request.ip)) throw new GatewayError('rate_limited', 'address')
-      const { arrivedAt } = request
+      const { arrivedAt, ip: address } = request
       const { firmware } = request.body
       const outcome = await app.verifier.logIn({
         ...decode(request.body, ...binariesOfSession),
         firmware,
+        address,
         arrivedAt,
       })
       return give(reply, outcome)

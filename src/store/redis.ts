@@ -3,7 +3,7 @@
 import { Redis } from 'ioredis'
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
-import { guardKey, type Store, type StoreFault, StoreUnavailable, wholeTtlMs } from './store.ts'
+import { guardKey, nodesKey, type Store, type StoreFault, StoreUnavailable, wholeTtlMs } from './store.ts'
 
 /** A hung server's connection is cut, so that what was sent to it does not pile up in this process. */
 const silenceMsMax = 5 * limits.storeTimeoutMs
@@ -83,6 +83,16 @@ export async function createRedisStore(options: {
         return
       }
       cache.set(key, Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
+    },
+    async beat(node, ttlMs) {
+      const now = clock.now()
+      const added = guard.zadd(nodesKey, now + ttlMs, node)
+      const counted = Promise.all([
+        added,
+        guard.zremrangebyscore(nodesKey, '-inf', now),
+        guard.zcard(nodesKey),
+      ])
+      return (await inTime(counted))[2]
     },
     get writesLost() {
       return writesLost

@@ -18,6 +18,11 @@ export interface Store {
   readAnswers(keys: readonly string[]): Promise<(Buffer | undefined)[]>
   /** Not awaited: a lost answer is only a question more to the bureau. Failures are counted. */
   putAnswer(key: string, value: Buffer, ttlMs: number): void
+  /**
+   * Says that a node lives for `ttlMs` more, and resolves to how many do, this one included. Rejects with
+   * StoreUnavailable.
+   */
+  beat(node: string, ttlMs: number): Promise<number>
   /** Writes that nobody waited for and that were lost, since the start. */
   readonly writesLost: number
   /** Whether a call made now would be tried. */
@@ -40,6 +45,9 @@ export class StoreUnavailable extends Error {
     this.reason = reason
   }
 }
+
+/** Key of the nodes that live: a sorted set by when each is to be forgotten, Unix ms. */
+export const nodesKey = 'v1:nodes'
 
 /** Key of a challenge's guard. */
 export const guardKey = (challenge: Buffer) => `v1:g:${printBase64url(challenge)}`

@@ -16,15 +16,16 @@ export async function describeApi(): Promise<Description> {
     await app.register(swagger, { openapi: openApi })
   }
   const common = { log: pino({ level: 'silent' }), clock: systemClock, metrics: createMetrics(), describe }
-  const never = new Proxy({}, { get: () => () => undefined }) as never
+  const never = new Proxy({}, { get: () => () => () => undefined }) as never
   const parts = {
     ...(never as object),
     config: readConfig({}),
     clock: systemClock,
     tokens: never,
+    registry: never,
     metrics: common.metrics,
   }
-  const routes = { takeAddress: () => true, directory: () => '', onAnswer: () => {} }
+  const routes = { directory: () => '', onAnswer: () => {} }
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
