@@ -9,6 +9,7 @@ import { type Config, readConfig } from './base/config.ts'
 import { createLog } from './base/log.ts'
 import { demoDeviceFile, type FirstStart, prepareDevelopment, startBureauMock } from './development.ts'
 import { type Gateway, openGateway } from './gateway.ts'
+import { assertFiles } from './required-files.ts'
 import { memoryStoreWarning } from './store/memory.ts'
 
 type Print = (line: string) => void
@@ -16,6 +17,7 @@ type Print = (line: string) => void
 /** Runs the gateway until a signal. Throws ConfigError; anything else that fails at start is thrown too. */
 export async function serve(print: Print): Promise<void> {
   const read = readConfig()
+  assertFiles(read)
   mkdirSync(read.VOUCHSAFE_DATA, { recursive: true, mode: 0o700 })
   const development = read.VOUCHSAFE_MODE === 'development'
   const first = development
@@ -25,6 +27,7 @@ export async function serve(print: Print): Promise<void> {
         clock: systemClock,
       })
     : undefined
+  if (first?.operator) printOperator(print, first.operator)
   const mock = read.BUREAU_URL === '' ? await startBureauMock(read.VOUCHSAFE_CERTS) : undefined
   const config: Config = mock ? { ...read, BUREAU_URL: mock.url } : read
   const log = createLog(config.LOG_LEVEL)
@@ -52,6 +55,13 @@ async function endChild(child: ChildProcess | undefined): Promise<void> {
   await ended
 }
 
+/** At once: if what comes next fails, nobody could ever act without this secret. */
+function printOperator(print: Print, { name, secret }: { name: string; secret: string }): void {
+  print(`First operator ${name}, secret ${secret}`)
+  print('Shown this once; only its hash is kept.')
+  print('')
+}
+
 type Started = {
   config: Config
   ports: { device: number; carrier: number; operator: number }
@@ -77,10 +87,6 @@ function printStart(print: Print, { config, ports, first, mocked, warnings }: St
   print(`  databases          ${config.VOUCHSAFE_DATA}/{registry,ledger,keyring}.db (SQLite)`)
   print(`  keys               ${config.VOUCHSAFE_CERTS} (see certs/README.md)`)
   for (const warning of [...(first?.warnings ?? []), ...warnings]) print(`  warning            ${warning}`)
-  if (first?.operator) {
-    print(`  first operator     ${first.operator.name}, secret ${first.operator.secret}`)
-    print('                     shown this once; only its hash is kept')
-  }
   if (first && existsSync(demoDeviceFile(config.VOUCHSAFE_DATA))) {
     print('')
     print('Ask it, from another terminal; this card answers yes:')

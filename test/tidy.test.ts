@@ -21,7 +21,7 @@ const ranks = [
   ['plugins'],
   ['src/routes'],
   ['src/app'],
-  ['src/bureau-mock', 'src/simulator', 'certs'],
+  ['src/bureau-mock', 'src/simulator', 'src/console', 'certs'],
   ['src/serve'],
   ['src/cli'],
   ['load'],
@@ -30,9 +30,11 @@ const ranks = [
 /** Files at the top of src/ beside app, serve and cli, and the commands: which rank they share. */
 const placed: Record<string, string> = {
   'src/gateway.ts': 'src/app',
+  'src/nodes.ts': 'src/app',
   'src/recorder.ts': 'src/app',
   'src/app.ts': 'src/app',
   'src/development.ts': 'src/serve',
+  'src/required-files.ts': 'src/serve',
   'src/serve.ts': 'src/serve',
   'src/demo.ts': 'src/cli',
   'src/gateway-process.ts': 'src/cli',

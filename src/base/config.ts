@@ -23,6 +23,14 @@ const url =
     return parsed && protocols.includes(parsed.protocol) ? text : undefined
   }
 
+/** Scheme, host and port, and nothing that would be cut off or shown by mistake. */
+const origin: Parse<string> = (text) =>
+  URL.canParse(text) && new URL(text).protocol === 'https:' && new URL(text).origin === text
+    ? text
+    : undefined
+
+const originOrNone: Parse<string> = (text) => (text === '' ? text : origin(text))
+
 const words: Parse<string> = (text) => (text.trim() === '' ? undefined : text)
 const anyText: Parse<string> = (text) => text
 
@@ -53,9 +61,9 @@ export const settings = {
   ),
   VOUCHSAFE_ORIGIN: setting(
     'https://localhost:8443',
-    url('https:'),
+    origin,
     'issuer of all tokens',
-    'an https:// origin',
+    'an https:// origin without a path, such as https://verify.example',
   ),
   DEVICE_HOST: setting('127.0.0.1', words, 'address of the device listener', 'an address, such as 0.0.0.0'),
   DEVICE_PORT: port('8443', 'port of the device listener'),
@@ -84,9 +92,9 @@ export const settings = {
   ),
   BUREAU_URL: setting(
     '',
-    url('https:'),
+    originOrNone,
     'the bureau; empty in development: the mock is started beside the gateway',
-    'an https:// origin',
+    'an https:// origin without a path, such as https://bureau.example',
   ),
   BUREAU_DEADLINE_MS: setting(
     String(limits.bureauDeadlineMs),
@@ -158,7 +166,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     values[name] = value
   }
   const config = values as Config
-  faults.push(...faultsBetween(config))
+  faults.push(...faultsBetween(config), ...sharedPorts(config))
   if (faults.length > 0) throw new ConfigError(faults)
   return config
 }
@@ -188,6 +196,17 @@ function faultsBetween(config: Config): string[] {
       'BUREAU_URL is empty (the default) and VOUCHSAFE_MODE is production: no mock is started there. ' +
         'Fix: set BUREAU_URL to the https:// origin of the bureau.',
     )
+  }
+  return faults
+}
+
+/** 0 stands for any free port, so several may have it. */
+function sharedPorts(config: Config): string[] {
+  const names = ['DEVICE_PORT', 'CARRIER_PORT', 'OPERATOR_PORT'] as const
+  const faults: string[] = []
+  for (const [i, name] of names.entries()) {
+    const same = names.slice(0, i).find((other) => config[other] === config[name] && config[name] !== 0)
+    if (same) faults.push(`${name} = ${config[name]} is the port of ${same} too. Fix: give each its own.`)
   }
   return faults
 }

@@ -2,9 +2,12 @@
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 import { Kysely, SqliteDialect } from 'kysely'
 
-/** Opens (and makes) a database file: WAL, and a commit is on disk before it returns. */
-export function openSqlite(file: string): DatabaseSync {
-  const database = new DatabaseSync(file, { timeout: 5000 })
+/**
+ * Opens (and makes) a database file: WAL, and a commit is on disk before it returns.
+ * @param lockMsMax how long a call may wait, its thread with it, for another process's write
+ */
+export function openSqlite(file: string, lockMsMax = 5000): DatabaseSync {
+  const database = new DatabaseSync(file, { timeout: lockMsMax })
   database.exec('pragma journal_mode = wal')
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')

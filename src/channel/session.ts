@@ -27,9 +27,10 @@ export const sessionDigest = (r: SessionRequest, signature: Buffer) =>
     bind('session-request', r.challenge, r.device, r.recipient, r.enc, u32(r.firmware), r.courier, signature),
   )
 
-type WrapContext = { sid: Buffer; device: Buffer; carrier: string; expMs: number }
+/** `expS`: the token's own `exp`, a JWT time. */
+type WrapContext = { sid: Buffer; device: Buffer; carrier: string; expS: number }
 
-const wrapAad = (c: WrapContext) => bind('session-key', c.sid, c.device, c.carrier, u64(c.expMs))
+const wrapAad = (c: WrapContext) => bind('session-key', c.sid, c.device, c.carrier, u64(c.expS))
 
 /** Seals the session key into the device token, so that any node can open any reading. */
 export const wrapSessionKey = (wrap: KeyObject, key: KeyObject, context: WrapContext) =>

@@ -13,6 +13,9 @@ export function loadKeks(directory: string): KekSet {
   for (const file of readdirSync(directory)) {
     const version = filePattern.exec(file)?.[1]
     if (!version) continue
+    if (Number(version) > 0xffff_ffff) {
+      throw new Error(`${join(directory, file)} has a version above 4294967295; rename it.`)
+    }
     const bytes = parseBase64url(readFileSync(join(directory, file), 'utf8').trim(), 32)
     if (!bytes) throw new Error(`${join(directory, file)} must hold 32 bytes as one base64url line.`)
     keks.set(Number(version), createSecretKey(bytes))

@@ -31,6 +31,8 @@ const aadOf = (kind: string, epoch: number, kekVersion: number) =>
 
 const tendEveryMs = 15_000
 const rereadMsMin = 1000
+/** The serving thread waits no longer for another process's write; tending is tried again. */
+const lockMsMax = 100
 
 export class Keyring {
   readonly #db: Kysely<Tables>
@@ -41,6 +43,8 @@ export class Keyring {
   #timer: NodeJS.Timeout | undefined
   #tending: Promise<void> | undefined
   #rereadAt = Number.NEGATIVE_INFINITY
+  #rereading: Promise<void> | undefined
+  #onFault: ((cause: unknown) => void) | undefined
   #fault: unknown
 
   private constructor(db: Kysely<Tables>, keks: KekSet, clock: Clock) {
@@ -61,7 +65,7 @@ export class Keyring {
     adopt?: Partial<Record<KindName, KeyObject>>
     onFault?: (cause: unknown) => void
   }): Promise<Keyring> {
-    const raw = openSqlite(options.file)
+    const raw = openSqlite(options.file, lockMsMax)
     if (options.file !== ':memory:') chmodSync(options.file, 0o600)
     raw.exec('pragma secure_delete = on') // A deleted key leaves no bytes in free pages.
     const db = kyselyOver<Tables>(raw)
@@ -76,6 +80,7 @@ export class Keyring {
       .addPrimaryKeyConstraint('keyring_pk', ['kind', 'epoch'])
       .execute()
     const ring = new Keyring(db, options.keks, options.clock)
+    ring.#onFault = options.onFault
     for (const [kind, key] of Object.entries(options.adopt ?? {})) await ring.#adopt(kind as KindName, key)
     await ring.tend()
     ring.#timer = setInterval(() => {
@@ -108,7 +113,12 @@ export class Keyring {
     const now = this.#clock.mono()
     if (now - this.#rereadAt >= rereadMsMin) {
       this.#rereadAt = now
-      await this.tend()
+      this.#rereading = this.#read(this.#clock.now())
+    }
+    try {
+      await this.#rereading // Those who come meanwhile wait for the reading under way.
+    } catch (cause) {
+      this.#onFault?.(cause) // Unread is unknown: the asker is refused and may ask again.
     }
     return this.get(kind, epoch)
   }
@@ -209,6 +219,13 @@ export class Keyring {
       const { lengthMs, keepMs } = kindOf(kind)
       if (keepMs === undefined) continue
       const oldest = epochOf(now - keepMs, lengthMs)
+      const ended = await this.#db
+        .selectFrom('keyring')
+        .select('epoch')
+        .where('kind', '=', kind)
+        .where('epoch', '<', oldest)
+        .executeTakeFirst()
+      if (!ended) continue // A delete would take the write lock for nothing.
       await this.#db.deleteFrom('keyring').where('kind', '=', kind).where('epoch', '<', oldest).execute()
     }
   }

@@ -38,7 +38,6 @@ export type Append = VerifyEntry | SessionEntry | ActEntry
 
 const shape = { verify: 1, undecided: 2, session: 3, act: 4 } as const
 const noSubject = Buffer.alloc(0)
-const actBytesMax = 0xffff - 64 // The act and its blind must fit in one T2L value.
 
 /** Refuses at the door what could not be written later, where it would take its whole group with it. */
 function assertForm(append: Append): void {
@@ -53,7 +52,7 @@ function assertForm(append: Append): void {
     sized.push([append.digest, 32], [append.challenge, limits.challengeBytes])
   }
   if (append.type === 'act' || append.type === 'session') {
-    right &&= Buffer.byteLength(append.act) <= actBytesMax
+    right &&= Buffer.byteLength(append.act) <= limits.actBytesMax
   } else {
     const { device, courier, transaction, parcel, sealedHash, carrier, outlet, refusal } = append
     sized.push([device, 16], [courier, 16], [transaction, 16], [parcel, 32], [sealedHash, 32])

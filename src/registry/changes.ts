@@ -1,7 +1,8 @@
 // The change feed: every change of the registry has a row, numbered in commit order by one counter row that
 // its transaction updates; a database sequence would number before the commit (PROTOCOL section 12).
 import type { Transaction } from 'kysely'
-import { inTurn, type RegistryDb, type RegistryTables } from './schema.ts'
+import { limits } from '../base/limits.ts'
+import { inTurn, type RegistryDb, RegistryError, type RegistryTables } from './schema.ts'
 
 export type ChangeKind = 'carrier' | 'device' | 'operator'
 
@@ -41,11 +42,22 @@ export async function change<T>(
       const result = await work(tx)
       const { kind, subject, operator, nowMs, act } = described(result)
       const seq = Number(counter.value)
-      const row = { seq, time: nowMs, kind, subject, operator, act: JSON.stringify({ ...act, operator }) }
+      const row = { seq, time: nowMs, kind, subject, operator, act: printAct({ ...act, operator }) }
       await tx.insertInto('changes').values(row).execute()
       return { seq, result }
     })
   return inTurn(transact)
+}
+
+/** A change that no entry could hold must not be made: every later one would wait behind it. */
+function printAct(act: Record<string, unknown>): string {
+  const printed = JSON.stringify(act)
+  const bytes = Buffer.byteLength(printed)
+  if (bytes <= limits.actBytesMax) return printed
+  throw new RegistryError(
+    `This change takes ${bytes} bytes in the ledger, which holds ${limits.actBytesMax}; make it in smaller parts.`,
+    'act too large',
+  )
 }
 
 /** Changes after `seq`, oldest first, at most `limit`. */

@@ -29,6 +29,7 @@ export type RegistryDb = Kysely<RegistryTables>
 /** Why the registry refused: a fixed word for code and the log, which holds nothing that was given. */
 export type RegistryReason =
   | 'refused'
+  | 'act too large'
   | 'carrier malformed'
   | 'carrier known already'
   | 'carrier unknown'

@@ -58,7 +58,7 @@ export class Device {
     this.#reader.acceptDirectory(await directory.body.text(), this.#now())
     const device = printBase64url(this.#reader.device)
     const base = await this.#must('/v1/challenges', { purpose: 'session', device })
-    const body = this.#reader.openSession(bytesOf(base, 'challenge'))
+    const body = this.#reader.openSession(bytesOf(base, 'challenge'), this.#now())
     await this.logInWith(body)
   }
 

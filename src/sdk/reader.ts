@@ -79,8 +79,8 @@ export class Reader {
   }
 
   /** The body of `POST /v1/sessions` for a session challenge; a new session key is made. */
-  openSession(challenge: Buffer): SessionBody {
-    const { spki, id } = this.#recipient()
+  openSession(challenge: Buffer, nowMs: number): SessionBody {
+    const { spki, id } = this.#recipient(nowMs)
     const key = importP256Spki(spki)
     if (!key) throw new Error('The directory holds a recipient key that is not P-256.')
     const { enc, key: sessionKey } = encapsulateSession(key, id)
@@ -138,10 +138,13 @@ export class Reader {
     }
   }
 
-  #recipient(): { spki: Buffer; id: Buffer } {
-    const first = this.#directory?.recipients[0]
-    const spki = first && parseBase64url(first.spki)
-    if (!spki) throw new Error('No directory was accepted: fetch GET /v1/directory first.')
+  /** The oldest key that has not ended: a directory signed days ago may still list one that has. */
+  #recipient(nowMs: number): { spki: Buffer; id: Buffer } {
+    if (!this.#directory) throw new Error('No directory was accepted: fetch GET /v1/directory first.')
+    const inUse = this.#directory.recipients.filter((listed) => listed.notAfter * 1000 > nowMs)
+    const [oldest] = inUse.sort((a, b) => a.notAfter - b.notAfter)
+    const spki = oldest && parseBase64url(oldest.spki)
+    if (!spki) throw new Error('The directory lists no recipient key that is still in use: fetch it anew.')
     return { spki, id: recipientIdOf(spki) }
   }
 }

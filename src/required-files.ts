@@ -1,0 +1,41 @@
+// The files that a gateway in production needs before it starts: all that are missing are told at once.
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Config, ConfigError } from './base/config.ts'
+
+const inCerts = [
+  'gateway.key',
+  'gateway.crt',
+  'carrier-ca.crt',
+  'carrier-ca.crl',
+  'bureau-ca.crt',
+  'bureau-client.key',
+  'bureau-client.crt',
+  'card-issuer.crt',
+  'card-issuer.crl',
+  'directory.pub',
+  'ledger.key',
+]
+
+/** @throws ConfigError with one line for each file that is not there; development makes its own */
+export function assertFiles(config: Config): void {
+  if (config.VOUCHSAFE_MODE !== 'production') return
+  const { VOUCHSAFE_CERTS: certs, VOUCHSAFE_DATA: data } = config
+  const faults = inCerts
+    .filter((name) => !existsSync(join(certs, name)))
+    .map((name) => `${join(certs, name)} (of VOUCHSAFE_CERTS) is not there. Fix: see certs/README.md.`)
+  const hasKek = existsSync(certs) && readdirSync(certs).some((name) => /^kek-[1-9]\d*\.key$/.test(name))
+  if (!hasKek) {
+    faults.push(
+      `${join(certs, 'kek-1.key')} (of VOUCHSAFE_CERTS) is not there. ` +
+        'Fix: put 32 random bytes there as one line of base64url.',
+    )
+  }
+  const directory = join(data, 'directory.jwt')
+  if (!existsSync(directory)) {
+    faults.push(
+      `${directory} (of VOUCHSAFE_DATA) is not there. Fix: run "vouchsafe directory sign" where the key is.`,
+    )
+  }
+  if (faults.length > 0) throw new ConfigError(faults)
+}
