@@ -11,12 +11,12 @@ declare module 'fastify' {
   }
 }
 
-export default fp(
-  async (app) => {
+export default fp<{ inFlightMax: number }>(
+  async (app, { inFlightMax }) => {
     let inFlight = 0
     app.decorate('inFlight', () => inFlight)
     app.addHook('onRequest', async () => {
-      if (inFlight >= limits.inFlightMax) throw new GatewayError('overloaded', 'in_flight')
+      if (inFlight >= inFlightMax) throw new GatewayError('overloaded', 'in_flight')
     })
     // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
     // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.

@@ -93,7 +93,7 @@ async function openParts(
     trust: trust().crl.isFresh(clock.now()),
     directory: directory.isFresh(),
   })
-  const common = { log, clock, metrics }
+  const common = { log, clock, metrics, inFlightMax: config.IN_FLIGHT_MAX }
   const tls = { key: certificate('gateway.key'), cert: certificate('gateway.crt') }
   const subjects = { keyring, registry, store, ledger, bureau, feed, tokens, trust }
   const parts = { ...subjects, config, clock, metrics, nodes: nodes.count }

@@ -128,6 +128,12 @@ export const settings = {
     'session challenges a minute of one address',
     'a number from 1',
   ),
+  IN_FLIGHT_MAX: setting(
+    String(limits.inFlightMax),
+    integer(1, 100_000),
+    'requests of one listener answered at once; more are told that the gateway is busy',
+    'a number from 1',
+  ),
   MIN_FIRMWARE: setting('1', integer(0, 999_999_999), 'oldest reader firmware admitted', 'a number from 0'),
   OPERATOR_NAME: setting(
     '',

@@ -15,7 +15,8 @@ export async function describeApi(): Promise<Description> {
   const describe = async (app: FastifyInstance) => {
     await app.register(swagger, { openapi: openApi })
   }
-  const common = { log: pino({ level: 'silent' }), clock: systemClock, metrics: createMetrics(), describe }
+  const log = pino({ level: 'silent' })
+  const common = { log, clock: systemClock, metrics: createMetrics(), inFlightMax: 1, describe }
   const never = new Proxy({}, { get: () => () => () => undefined }) as never
   const parts = {
     ...(never as object),

@@ -28,10 +28,9 @@ const seed = 'vouchsafe-test'
 export const parcelOf = () => commitParcel('swift-crane', randomBytes(6).toString('hex'), randomBytes(16))
 
 /** Starts bureau and gateway; both end with the test. */
-export async function startTestGateway(t: Test, env: Record<string, string> = {}) {
+export async function startTestGateway(t: Test, env: Record<string, string> = {}, clock = systemClock) {
   const root = t.testdir()
   const [dataDir, certsDir] = [join(root, 'data'), join(root, 'certs')]
-  const clock = systemClock
   const first = await prepareDevelopment({
     dataDir,
     certsDir,

@@ -97,3 +97,60 @@ async function fetchJson(g: { url: string; file(name: string): Buffer }, path: s
   await dispatcher.close()
   return json as { keys: { kid: string }[] }
 }
+
+t.test(
+  'a no is recorded and released on one grid, whoever refused: neither index nor time tells',
+  async (t) => {
+    const g = await startTestGateway(t)
+    const device = await g.openDevice()
+    const known = g.cardNamed('valid')
+    await device.verify(parcelOf(), (context) => known.readChip(context)) // From now on a cached yes.
+    await g.knobs.setFaults({ delayMs: { min: 50, max: 70 } })
+    await device.verify(parcelOf(), (context) => g.cardNamed('valid').readChip(context)) // H knows this delay.
+    const before: Record<string, number> = {}
+    for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'expired', 'unknown']) {
+      const no = await device.prepare(parcelOf(), (context) => g.cardNamed(name).readChip(context))
+      const references = []
+      for (let i = 0; i < 12; i++)
+        references.push((await device.prepare(parcelOf(), (c) => known.readChip(c))).body)
+      const asked = device.send(no.body)
+      const given = []
+      for (const body of references) {
+        given.push(device.send(body))
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+      const index = indexOf((await asked).token)
+      const others = (await Promise.all(given)).map(({ token }) => indexOf(token))
+      before[`${name} ${Object.keys(before).length}`] = others.filter((other) => other < index).length
+    }
+    const counts = Object.values(before)
+    t.ok(Math.max(...counts) - Math.min(...counts) <= 5, `entries before each no: ${JSON.stringify(before)}`)
+    t.ok(Math.min(...counts) >= 3, 'none is recorded at once')
+    // Others' work makes single answers late, so each kind shows its least of five, and none may be early.
+    const least: Record<string, number> = {}
+    for (let i = 0; i < 5; i++) {
+      for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'cloned', 'expired']) {
+        const { body } = await device.prepare(parcelOf(), (c) => g.cardNamed(name).readChip(c))
+        const from = g.lines.length
+        await device.send(body)
+        const ms = await heldMs(g.lines, from)
+        least[name] = Math.min(least[name] ?? 9999, ms)
+      }
+    }
+    for (const [name, ms] of Object.entries(least)) t.ok(ms >= 149.5 && ms < 165, `${name} after ${ms} ms`)
+  },
+)
+
+/** How long the gateway says that the one answer after line `from` took. */
+async function heldMs(lines: string[], from: number): Promise<number> {
+  for (;;) {
+    for (const line of lines.slice(from)) {
+      const { msg, route, ms } = JSON.parse(line) as { msg: string; route?: string; ms: number }
+      if (msg === 'request done' && route === '/v1/verify') return ms
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1)) // Logged when the last byte has left.
+  }
+}
+
+const indexOf = (token: string) =>
+  Number(JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).index)
