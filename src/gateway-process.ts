@@ -16,7 +16,7 @@ export type GatewayProcess = {
 }
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
-/** As `npm start`: a small young generation keeps the resident memory low (docs/DESIGN.md). */
+/** As `npm start`: a heap that grows little between collections keeps the resident memory low (docs/DESIGN.md). */
 const flags = ['--optimize-for-size', '--max-semi-space-size=4', '--v8-pool-size=1']
 const startMsMax = 20_000
 

@@ -46,6 +46,8 @@ t.test('the README names each magic card and only scripts that exist', (t) => {
   for (const name of deckNames) t.match(readme, `\`${name}\``, name)
   for (const [, script] of readme.matchAll(/npm run (?:-s )?([a-z]+)/g))
     t.ok(manifest.scripts[script as string], String(script))
+  const scenes = ['returning', 'replay', 'exact retry', 'revoked device', 'suspended carrier', 'bureau down']
+  for (const scene of scenes) t.match(readme, new RegExp(`^${scene} `, 'm'), scene)
   t.match(readme, 'npm ci && npm run demo')
   t.match(readme, 'npm ci && npm test')
   t.end()
@@ -62,6 +64,19 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.match(text, /^HEALTHCHECK /m)
   const command = JSON.parse(/^CMD (\[.+\])$/m.exec(text)?.[1] ?? '[]') as string[]
   t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
+  t.equal(command.join(' '), manifest.scripts['start'], 'it starts as npm start does')
+  const probed = new URL(/fetch\('([^']+)'\)/.exec(text)?.[1] ?? 'http://none/')
+  t.equal(probed.port, settings.OPERATOR_PORT.default, 'the health check asks the operator listener')
+  t.match(read('src/routes/health.ts'), `'${probed.pathname}'`)
+  const exposed = /^EXPOSE (.+)$/m.exec(text)?.[1]
+  t.equal(exposed, `${settings.DEVICE_PORT.default} ${settings.CARRIER_PORT.default}`)
+  for (const [, name, value] of text.matchAll(/\b([A-Z_]+)=(\S+)/g)) {
+    if (name === 'NODE_ENV' || !(name as string).match(/^(VOUCHSAFE|DEVICE|CARRIER|OPERATOR)_/)) continue
+    const setting = settings[name as keyof typeof settings]
+    t.ok(setting?.parse(value as string) !== undefined, `${name}=${value} is a setting`)
+  }
+  for (const [, kept] of text.matchAll(/VOLUME (.+)$/gm)) t.same(JSON.parse(kept as string), ['/data', '/certs'])
+  t.match(read('compose.yaml'), /read_only: true/)
   t.equal([...text.matchAll(/^FROM node:26-slim/gm)].length, 2)
   const ignored = read('.dockerignore').split('\n')
   for (const name of ['node_modules', '.git', 'certs/dev', 'data']) t.ok(ignored.includes(name), name)
