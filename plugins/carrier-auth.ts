@@ -18,21 +18,31 @@ declare module 'fastify' {
 
 const carrierUri = /^URI:urn:vouchsafe:carrier:([a-z0-9-]{2,32})$/
 
+type Identity = { carrier: string; notAfterMs: number; serial: string }
+
 /** The one carrier named by a certificate; undefined for none, several, or any other name beside it. */
-function carrierOf(socket: TLSSocket): { carrier: string; notAfterMs: number } | undefined {
+function carrierOf(socket: TLSSocket): Identity | undefined {
   const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined
   const carrier = carrierUri.exec(certificate?.subjectAltName ?? '')?.[1]
-  return certificate && carrier ? { carrier, notAfterMs: Date.parse(certificate.validTo) } : undefined
+  if (!certificate || !carrier) return undefined
+  return { carrier, notAfterMs: Date.parse(certificate.validTo), serial: certificate.serialNumber }
 }
 
-export default fp<{ registry: RegistryView; now: () => number }>(
-  async (app, { registry, now }) => {
-    const known = new WeakMap<object, { carrier: string; notAfterMs: number }>()
+type Options = {
+  registry: RegistryView
+  now: () => number
+  /** Whether a serial (hex, as node prints it) is on the list of the carrier CA as it stands now. */
+  isRevoked: (serial: string) => boolean
+}
+
+export default fp<Options>(
+  async (app, { registry, now, isRevoked }) => {
+    const known = new WeakMap<object, Identity>()
     app.decorateRequest('carrier', '')
     app.decorate('carrierAuth', async (request: FastifyRequest) => {
       const socket = request.raw.socket as TLSSocket
       const identity = known.get(socket) ?? carrierOf(socket)
-      if (!identity || identity.notAfterMs <= now()) {
+      if (!identity || identity.notAfterMs <= now() || isRevoked(identity.serial)) {
         throw new GatewayError('carrier_suspended', 'certificate_refused')
       }
       known.set(socket, identity)

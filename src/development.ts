@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { printBase64url } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import { childEnvironment } from './base/config.ts'
+import { isChecked, markChecked } from './pki-stamp.ts'
 import { admitCarrier, listCarriers } from './registry/carriers.ts'
 import { registerDevice } from './registry/devices.ts'
 import { addOperator, listOperators } from './registry/operators.ts'
@@ -32,7 +33,7 @@ export const demoDeviceFile = (dataDir: string) => join(dataDir, 'demo-device.js
 const firstOperator = 'founder'
 
 /** Makes what is absent of the PKI; what it made and what it warns of, as text for a person. */
-export type EnsurePki = (certsDir: string) => Promise<{ made: string; warnings: string[] }>
+export type EnsurePki = (certsDir: string, nowMs: number) => Promise<{ made: string; warnings: string[] }>
 
 export type FirstStart = {
   made: string
@@ -49,7 +50,7 @@ export async function prepareDevelopment(options: {
 }): Promise<FirstStart> {
   const { dataDir, certsDir, clock, ensurePki = ensurePkiApart } = options
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const { made, warnings } = await ensurePki(certsDir)
+  const { made, warnings } = await ensurePki(certsDir, clock.now())
   const db = await openRegistry(join(dataDir, 'registry.db'))
   try {
     const operator = await ensureOperator(db, clock)
@@ -62,11 +63,17 @@ export async function prepareDevelopment(options: {
 }
 
 /** In a process of its own: the libraries that make certificates would stay in a gateway's memory. */
-async function ensurePkiApart(certsDir: string): Promise<{ made: string; warnings: string[] }> {
+async function ensurePkiApart(
+  certsDir: string,
+  nowMs: number,
+): Promise<{ made: string; warnings: string[] }> {
+  if (isChecked(certsDir, nowMs)) return { made: '', warnings: [] }
   const cli = fileURLToPath(new URL('cli.ts', import.meta.url))
   const env = childEnvironment({ VOUCHSAFE_CERTS: certsDir })
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [cli, 'pki', '--quiet'], { env })
-  return { made: stdout.trimEnd(), warnings: stderr.split('\n').filter((line) => line !== '') }
+  const warnings = stderr.split('\n').filter((line) => line !== '')
+  if (warnings.length === 0) markChecked(certsDir, nowMs) // What there is to warn of is told at every start.
+  return { made: stdout.trimEnd(), warnings }
 }
 
 async function ensureOperator(db: RegistryDb, clock: Clock) {

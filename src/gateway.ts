@@ -1,17 +1,17 @@
 // One gateway process: opens its resources in order, builds the three listeners, closes all in reverse.
 // Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
 import { createPrivateKey, createPublicKey } from 'node:crypto'
-import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import type { Server } from 'node:tls'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createDirectory, type Directory } from '../plugins/directory.ts'
 import { createMetrics, type Metrics } from '../plugins/metrics.ts'
 import { createTokenHolders } from '../plugins/token-holders.ts'
-import { buildCarrierApp, buildDeviceApp, buildOperatorApp } from './app.ts'
+import { buildCarrierApp, buildDeviceApp, buildOperatorApp, type Common, carrierTls } from './app.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
-import { limits } from './base/limits.ts'
 import { readPem } from './base/pem.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
@@ -21,11 +21,11 @@ import { Keyring } from './keys/keyring.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
 import { type CardTrust, loadAnchors } from './pki/anchors.ts'
-import { parseCrl } from './pki/revocation.ts'
 import { appendChanges } from './recorder.ts'
 import { checkOperator } from './registry/operators.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry } from './registry/schema.ts'
+import { followRevocations, hasSerial } from './revocation-list.ts'
 import { createMemoryStore } from './store/memory.ts'
 
 export type Gateway = {
@@ -105,9 +105,7 @@ async function openParts(
       onAnswer: () => metrics.answers.inc(),
     },
   })
-  const ca = certificate('carrier-ca.crt')
-  const crl = certificate('carrier-ca.crl')
-  const carrier = await buildCarrierApp(common, { tls: { ...tls, ca, crl }, registry })
+  const carrier = await openCarrierApp({ config, clock, log }, { common, registry }, closers)
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),
     readiness,
@@ -189,22 +187,37 @@ async function openBureau({ config, clock, log }: Context, metrics: Metrics, clo
   return { bureau, feed }
 }
 
-/** Anchors and revocation list of the card issuer; the list is read again when its file changes. */
+/** Anchors and revocation list of the card issuer. */
 function openTrust({ config, log }: Context): { trust: () => CardTrust; close: () => void } {
-  const file = join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')
   const anchors = loadAnchors([readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crt'))])
-  let crl = parseCrl(readPem(file), anchors)
-  const reread = () => {
-    try {
-      const next = parseCrl(readPem(file), anchors)
-      if (next.thisUpdateMs < crl.thisUpdateMs) log.error('revocation list older than the one in use')
-      else crl = next
-    } catch (err) {
-      log.error({ err }, 'revocation list not read') // The last good one stands until it is stale.
-    }
-  }
-  watchFile(file, { interval: limits.crlLookMs, persistent: false }, reread)
-  return { trust: () => ({ anchors, crl }), close: () => unwatchFile(file, reread) }
+  const file = join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')
+  const list = followRevocations({ file, anchors, log })
+  return { trust: () => ({ anchors, crl: list.current() }), close: list.close }
+}
+
+/** The carrier listener with the list of its CA: a newer one counts for open connections and for handshakes. */
+async function openCarrierApp(
+  context: Context,
+  given: { common: Common; registry: RegistryReader },
+  closers: (() => unknown)[],
+): Promise<FastifyInstance> {
+  const { config, log } = context
+  const file = (name: string) => join(config.VOUCHSAFE_CERTS, name)
+  const readTls = () => ({
+    key: readFileSync(file('gateway.key')),
+    cert: readFileSync(file('gateway.crt')),
+    ca: readFileSync(file('carrier-ca.crt')),
+    crl: readFileSync(file('carrier-ca.crl')),
+  })
+  const anchors = loadAnchors([readPem(file('carrier-ca.crt'))])
+  const list = followRevocations({
+    ...{ file: file('carrier-ca.crl'), anchors, log },
+    onChange: () => (app.server as unknown as Server).setSecureContext({ ...readTls(), ...carrierTls }),
+  })
+  closers.push(list.close)
+  const isRevoked = (serial: string) => hasSerial(list.current(), serial)
+  const app = await buildCarrierApp(given.common, { tls: readTls(), registry: given.registry, isRevoked })
+  return app
 }
 
 function openDirectoryOf(

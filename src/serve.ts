@@ -8,7 +8,7 @@ import { systemClock } from './base/clock.ts'
 import { type Config, readConfig } from './base/config.ts'
 import { createLog } from './base/log.ts'
 import { demoDeviceFile, type FirstStart, prepareDevelopment, startBureauMock } from './development.ts'
-import { type Gateway, openGateway } from './gateway.ts'
+import type { Gateway } from './gateway.ts'
 import { assertFiles } from './required-files.ts'
 import { memoryStoreWarning } from './store/memory.ts'
 
@@ -28,7 +28,9 @@ export async function serve(print: Print): Promise<void> {
       })
     : undefined
   if (first?.operator) printOperator(print, first.operator)
-  const mock = read.BUREAU_URL === '' ? await startBureauMock(read.VOUCHSAFE_CERTS) : undefined
+  const starting = read.BUREAU_URL === '' ? startBureauMock(read.VOUCHSAFE_CERTS) : undefined
+  const loading = import('./gateway.ts') // While the mock starts: each takes a core.
+  const mock = await starting
   const config: Config = mock ? { ...read, BUREAU_URL: mock.url } : read
   const log = createLog(config.LOG_LEVEL)
   let gateway: Gateway | undefined
@@ -38,6 +40,7 @@ export async function serve(print: Print): Promise<void> {
     await endChild(mock?.process)
   })
   try {
+    const { openGateway } = await loading
     gateway = await openGateway({ config, clock: systemClock, log })
     const ports = await gateway.listen()
     printStart(print, { config, ports, first, mocked: mock !== undefined, warnings: gateway.warnings })

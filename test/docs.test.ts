@@ -75,7 +75,8 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
     const setting = settings[name as keyof typeof settings]
     t.ok(setting?.parse(value as string) !== undefined, `${name}=${value} is a setting`)
   }
-  for (const [, kept] of text.matchAll(/VOLUME (.+)$/gm)) t.same(JSON.parse(kept as string), ['/data', '/certs'])
+  for (const [, kept] of text.matchAll(/VOLUME (.+)$/gm))
+    t.same(JSON.parse(kept as string), ['/data', '/certs'])
   t.match(read('compose.yaml'), /read_only: true/)
   t.equal([...text.matchAll(/^FROM node:26-slim/gm)].length, 2)
   const ignored = read('.dockerignore').split('\n')

@@ -211,7 +211,7 @@ function sharedPorts(config: Config): string[] {
   const names = ['DEVICE_PORT', 'CARRIER_PORT', 'OPERATOR_PORT'] as const
   const faults: string[] = []
   for (const [i, name] of names.entries()) {
-    const same = names.slice(0, i).find((other) => config[other] === config[name] && config[name] !== 0)
+    const same = names.slice(0, i).find((other) => config[name] > 0 && config[other] === config[name])
     if (same) faults.push(`${name} = ${config[name]} is the port of ${same} too. Fix: give each its own.`)
   }
   return faults

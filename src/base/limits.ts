@@ -20,6 +20,8 @@ export const limits = {
   /** Of one listener; a request in flight has a connection, an idle connection costs some 50 kB. */
   connectionsMax: 16_384,
   inFlightMax: 4096,
+  /** What is under way at the end of the process gets this long: the longest request, and a little more. */
+  closeGraceMs: 3500,
   eventLoopDelayMsMax: 1000,
   bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
@@ -60,6 +62,7 @@ export const limits = {
   memoryStoreEntriesMax: 500_000,
 } as const
 
+assert(limits.closeGraceMs > limits.requestMsMax, 'a request may end before its connection does')
 assert(limits.leaseMs > limits.requestMsMax, 'a lease must outlive its request')
 assert(limits.guardExtraS > limits.replayWindowS, 'a guard must outlive the replay window')
 assert(limits.bureauDeadlineMs < limits.requestMsMax, 'the bureau must answer within the request')

@@ -30,7 +30,7 @@ export async function describeApi(): Promise<Description> {
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
-    await buildCarrierApp(common, { registry }),
+    await buildCarrierApp(common, { registry, isRevoked: () => false }),
     await buildOperatorApp(common, { checkOperator: async () => undefined, readiness: () => ({}) }),
   ]
   const described: Description[] = []

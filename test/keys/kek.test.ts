@@ -1,0 +1,135 @@
+// Key-encryption keys as files: every version that is there, and a fault that names its file but never its bytes.
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { ensureDevPki } from '../../certs/generate.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { loadKeks } from '../../src/keys/kek.ts'
+
+type Test = { testdir(content: Record<string, string>): string }
+const line = (bytes = randomBytes(32)) => bytes.toString('base64url')
+const load = (t: Test, files: Record<string, string>) => loadKeks(t.testdir(files))
+const faultOf = (run: () => unknown): string => {
+  try {
+    run()
+  } catch (error) {
+    return error instanceof Error ? error.message : 'not an Error'
+  }
+  return 'no fault'
+}
+
+t.test('every version is loaded under its number', (t) => {
+  const keys = [randomBytes(32), randomBytes(32), randomBytes(32)] as const
+  const [one, two, twelve] = keys
+  const keks = load(t, {
+    'kek-1.key': line(one),
+    'kek-2.key': `${line(two)}\n`,
+    'kek-12.key': `${line(twelve)}\r\n`,
+  })
+  t.same(
+    [...keks.keys()].sort((a, b) => a - b),
+    [1, 2, 12],
+  )
+  for (const [version, bytes] of [
+    [1, one],
+    [2, two],
+    [12, twelve],
+  ] as const) {
+    t.equal(keks.get(version)?.type, 'secret')
+    t.same(keks.get(version)?.export(), bytes, `version ${version}`)
+  }
+  t.end()
+})
+
+t.test('version 1 need not be there once a later one is', (t) => {
+  t.same([...load(t, { 'kek-7.key': line() }).keys()], [7])
+  t.end()
+})
+
+t.test('the one of the development PKI is loaded', async (t) => {
+  const directory = join(t.testdir(), 'certs')
+  await ensureDevPki({ directory, nowMs: systemClock.now() })
+  t.same([...loadKeks(directory).keys()], [1])
+})
+
+t.test('files of other names are not read', (t) => {
+  const others = [
+    'kek-0.key',
+    'kek-01.key',
+    'kek-.key',
+    'kek--1.key',
+    'kek-1.5.key',
+    'kek-x.key',
+    'kek-2.key.bak',
+    'kek-2.key~',
+    '.kek-2.key.0123456789ab.tmp',
+    'KEK-2.key',
+    'akek-2.key',
+    'kek-2.pem',
+    'token.key',
+  ]
+  const files = Object.fromEntries(others.map((name) => [name, 'not a key']))
+  t.same([...load(t, { ...files, 'kek-3.key': line() }).keys()], [3])
+  t.match(
+    faultOf(() => load(t, files)),
+    /holds no kek-<version>\.key; make one of 32 random bytes/,
+  )
+  t.end()
+})
+
+t.test('a file that is not one line of 32 bytes is a fault that names it and shows nothing of it', (t) => {
+  const right = line(Buffer.alloc(32, 0xfb))
+  const table: [what: string, text: string][] = [
+    ['empty', ''],
+    ['blank', '\n'],
+    ['31 bytes', line(randomBytes(31))],
+    ['33 bytes', line(randomBytes(33))],
+    ['16 bytes', line(randomBytes(16))],
+    ['hex', randomBytes(32).toString('hex')],
+    ['raw bytes', randomBytes(32).toString('latin1')],
+    ['base64 with padding', randomBytes(32).toString('base64')],
+    ['the other alphabet', right.replaceAll('-', '+')],
+    ['spare bits set', `${right.slice(0, -1)}${right.endsWith('_') ? '-' : '_'}`],
+    ['two lines', `${right}\n${right}`],
+    ['broken in two', `${right.slice(0, 20)}\n${right.slice(20)}`],
+    ['a comment beside it', `${right} # first`],
+    ['quoted', JSON.stringify(right)],
+    ['PEM', '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n'],
+    ['NUL after it', `${right}\0`],
+  ]
+  for (const [what, text] of table) {
+    const fault = faultOf(() => load(t, { 'kek-1.key': line(), 'kek-2.key': text }))
+    t.match(fault, /kek-2\.key must hold 32 bytes as one base64url line/, what)
+    const shown = text.split('\n').some((part) => part.length > 8 && fault.includes(part))
+    t.notOk(shown, 'nothing of the file')
+  }
+  t.end()
+})
+
+t.test('a folder that is absent, or a folder where a key should be, is a fault', (t) => {
+  const directory = t.testdir()
+  t.match(
+    faultOf(() => loadKeks(join(directory, 'none'))),
+    /ENOENT.*none/,
+  )
+  mkdirSync(join(directory, 'kek-1.key'))
+  t.match(
+    faultOf(() => loadKeks(directory)),
+    /EISDIR/,
+  )
+  t.end()
+})
+
+t.test('a version that does not fit in the u32 of PROTOCOL section 3 is a fault that names its file', (t) => {
+  t.same([...load(t, { 'kek-4294967295.key': line() }).keys()], [2 ** 32 - 1], 'the last that does')
+  for (const version of ['4294967296', '202611241200', '9007199254740993']) {
+    const directory = t.testdir({})
+    writeFileSync(join(directory, `kek-${version}.key`), line())
+    t.match(
+      faultOf(() => loadKeks(directory)),
+      new RegExp(`kek-${version}\\.key`),
+    )
+  }
+  t.end()
+})
