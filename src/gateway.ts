@@ -12,12 +12,14 @@ import { createTokenHolders } from '../plugins/token-holders.ts'
 import { buildCarrierApp, buildDeviceApp, buildOperatorApp, type Common, carrierTls } from './app.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
+import { GatewayError } from './base/errors.ts'
 import { readPem } from './base/pem.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
 import { printVkey } from './channel/directory.ts'
 import { loadKeks } from './keys/kek.ts'
 import { Keyring } from './keys/keyring.ts'
+import type { RecordKeyOf } from './ledger/issue.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
 import { type CardTrust, loadAnchors } from './pki/anchors.ts'
@@ -26,6 +28,7 @@ import { checkOperator } from './registry/operators.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry } from './registry/schema.ts'
 import { followRevocations, hasSerial } from './revocation-list.ts'
+import type { ReceiptRoutes } from './routes/receipts.ts'
 import { createMemoryStore } from './store/memory.ts'
 
 export type Gateway = {
@@ -103,12 +106,15 @@ async function openParts(
     routes: {
       directory: () => directory.current(),
       onAnswer: () => metrics.answers.inc(),
+      ledger,
     },
   })
-  const carrier = await openCarrierApp({ config, clock, log }, { common, registry }, closers)
+  const receipts = { ledger, recordKeyOf: recordKeysOf(keyring) }
+  const carrier = await openCarrierApp({ config, clock, log }, { common, registry, receipts }, closers)
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),
     readiness,
+    bundles: { ledger },
   })
   for (const app of [device, carrier, operator]) closers.push(() => app.close())
   const listen = () => listenAll({ device, carrier, operator }, config)
@@ -139,7 +145,7 @@ async function openRegistryReader({ config, clock, log }: Context, closers: (() 
 }
 
 function openLedgerOf(
-  { config, clock }: Context,
+  { config, clock, log }: Context,
   given: { keyring: Keyring; metrics: Metrics },
 ): Promise<Ledger> {
   const { keyring, metrics } = given
@@ -151,7 +157,21 @@ function openLedgerOf(
       tag: (await keyring.ofDay('tag', day)).export(),
     }),
     onGroup: ({ size }) => metrics.ledgerGroups.observe(size),
+    signer: {
+      name: new URL(config.VOUCHSAFE_ORIGIN).hostname,
+      key: createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'ledger.key'))),
+    },
+    onUnsigned: (reason) => log.error({ reason }, 'ledger not signed'),
   })
+}
+
+/** For receipts only. A key that is not there was destroyed, unless the keyring could not be read. */
+function recordKeysOf(keyring: Keyring): RecordKeyOf {
+  return async (day) => {
+    const key = await keyring.find('record', day)
+    if (!key && !keyring.isUsable()) throw new GatewayError('internal', 'keyring_unread')
+    return key
+  }
 }
 
 async function openStore({ config, clock, log }: Context) {
@@ -198,7 +218,7 @@ function openTrust({ config, log }: Context): { trust: () => CardTrust; close: (
 /** The carrier listener with the list of its CA: a newer one counts for open connections and for handshakes. */
 async function openCarrierApp(
   context: Context,
-  given: { common: Common; registry: RegistryReader },
+  given: { common: Common; registry: RegistryReader; receipts: ReceiptRoutes },
   closers: (() => unknown)[],
 ): Promise<FastifyInstance> {
   const { config, log } = context
@@ -216,7 +236,8 @@ async function openCarrierApp(
   })
   closers.push(list.close)
   const isRevoked = (serial: string) => hasSerial(list.current(), serial)
-  const app = await buildCarrierApp(given.common, { tls: readTls(), registry: given.registry, isRevoked })
+  const { registry, receipts } = given
+  const app = await buildCarrierApp(given.common, { tls: readTls(), registry, isRevoked, receipts })
   return app
 }
 

@@ -54,6 +54,7 @@ export const limits = {
   /** An act and its blind must fit in one T2L value. */
   actBytesMax: 0xffff - 64,
   ledgerQueueMax: 8192,
+  checkpointEveryMs: 500,
   consumedKeepMs: 3_600_000,
   // Store
   nodeBeatMs: 2000,

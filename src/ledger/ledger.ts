@@ -1,5 +1,6 @@
 // The ledger as the serving thread sees it: append and wait until it is durable. Appends of one turn travel
 // together; the worker commits them in groups (PROTOCOL section 9). It knows no proofs and keeps no keys.
+import { dirname, join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -8,6 +9,7 @@ import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
+import type { Signed } from './integrator.ts'
 import {
   type Append,
   type Committed,
@@ -16,7 +18,10 @@ import {
   printAppend,
   type ToWorker,
 } from './message.ts'
-import { openLedgerReader, prepareReader } from './sqlite.ts'
+import type { Signer } from './note.ts'
+import { prepareReader } from './reader.ts'
+import { openLedgerReader } from './sqlite.ts'
+import type { WorkerData } from './worker.ts'
 
 export type { ActEntry, Append, SessionEntry, VerifyEntry } from './message.ts'
 
@@ -34,6 +39,12 @@ export type LedgerOptions = {
   dayKeys: (day: number) => Promise<{ record: Buffer; tag: Buffer }>
   clock: Clock
   onGroup?: (info: { size: number; ms: number }) => void
+  /** The ledger's name and Ed25519 private key; without it nothing is integrated or signed. */
+  signer?: Signer
+  /** Witnesses come first: a checkpoint is shown only after `publish`. */
+  witnessed?: boolean
+  /** Told why checkpoints do not come: a fixed word. */
+  onUnsigned?: (reason: string) => void
 }
 
 type Waiter = { resolve(appended: Appended): void; reject(error: Error): void }
@@ -74,6 +85,8 @@ export class Ledger {
   #restart: NodeJS.Timeout | undefined
   #restartMs = restartMsMin
   #keysFault: unknown
+  #inconsistent: GatewayError | undefined
+  readonly #listeners = new Set<(signed: Signed) => void>()
 
   /** Use `openLedger`. */
   constructor(options: LedgerOptions) {
@@ -96,7 +109,7 @@ export class Ledger {
    */
   append(append: Append): Promise<Appended> {
     if (this.#ended) return Promise.reject(refused('closed'))
-    if (!this.#up) return Promise.reject(refused('worker_down'))
+    if (!this.#up) return Promise.reject(this.#inconsistent ?? refused('worker_down'))
     if (this.#queued >= limits.ledgerQueueMax) return Promise.reject(refused('queue_full'))
     let printed: Buffer
     try {
@@ -145,6 +158,42 @@ export class Ledger {
 
   readPrivate(index: number) {
     return this.#reading(() => this.#read.readPrivate(index))
+  }
+
+  /** What may be shown: persisted, and cosigned where there are witnesses. */
+  checkpoint(): Signed {
+    return this.#reading(() => this.#read.checkpoint().published)
+  }
+
+  /** The latest that we signed. */
+  signed(): Signed {
+    return this.#reading(() => this.#read.checkpoint().signed)
+  }
+
+  /** Told of each checkpoint that this process signed. Returns the function that ends it. */
+  onCheckpoint(listener: (signed: Signed) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Stores a cosigned note as the one that may be shown; one that is older or not ours is passed over. */
+  publish(size: number, note: string): void {
+    if (this.#up) this.#post({ kind: 'publish', size, note })
+  }
+
+  /** @throws GatewayError ledger_unavailable beyond what was integrated */
+  readTile(level: number, n: number, width: number): Buffer {
+    return this.#reading(() => this.#read.readTile(level, n, width))
+  }
+
+  /** @throws GatewayError ledger_unavailable beyond the last entry */
+  readBundle(n: number, width: number): Buffer {
+    return this.#reading(() => this.#read.readBundle(n, width))
+  }
+
+  /** Index of the verification with a token id, 16 bytes. */
+  indexOfJti(jti: Buffer): number | undefined {
+    return this.#reading(() => this.#read.indexOfJti(jti))
   }
 
   isUp(): boolean {
@@ -199,16 +248,20 @@ export class Ledger {
   }
 
   #start(): { worker: Worker; started: Promise<void> } {
-    const workerData = { file: this.#options.file }
+    const { file, signer, witnessed = false } = this.#options
+    const headFile = join(dirname(file), 'ledger-head.note')
+    const checkpoints = signer && { signer, headFile, witnessed }
+    const workerData: WorkerData = { file, checkpoints }
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     let fault: unknown
     const started = new Promise<void>((resolve, reject) => {
-      worker.once('message', () => {
+      worker.on('message', (message: FromWorker) => {
+        if (message.kind !== 'ready') return
         this.#up = true
         void this.#sendKeys(epochOf(this.#options.clock.now(), dayMs))
         resolve()
       })
-      worker.once('exit', () => reject(refused('worker_failed', fault)))
+      worker.once('exit', () => reject(this.#inconsistent ?? refused('worker_failed', fault)))
     })
     started.catch(() => {}) // Heard by those who await it; else the restart that follows is the answer.
     worker.on('message', (message: FromWorker) => this.#take(message))
@@ -226,7 +279,7 @@ export class Ledger {
     this.#waiting.clear()
     this.#queued -= waiters.length
     for (const { reject } of waiters) reject(refused('worker_ended', fault))
-    if (this.#ended) return
+    if (this.#ended || this.#inconsistent) return
     this.#restart = setTimeout(() => {
       const { worker, started } = this.#start()
       this.#worker = worker
@@ -252,6 +305,18 @@ export class Ledger {
         for (const { reject } of this.#settle(id, count)) reject(refused(reason, cause))
       }
     } else if (message.kind === 'needKeys') void this.#sendKeys(message.day)
+    else if (message.kind === 'checkpoint') {
+      const { size, note } = message
+      for (const listener of this.#listeners) listener({ size, note })
+    } else if (message.kind === 'unsigned') this.#options.onUnsigned?.(message.reason)
+    else if (message.kind === 'inconsistent') this.#refuseAll(message)
+  }
+
+  /** The file is not the ledger that was signed: nothing is appended to it, and no new worker is tried. */
+  #refuseAll({ reason, message }: { reason: string; message: string }): void {
+    this.#inconsistent = refused(reason, new Error(message))
+    this.#up = false
+    this.#options.onUnsigned?.(reason)
   }
 
   /** Takes the next waiters of a post: groups are cut from the queue, so its appends settle in order. */

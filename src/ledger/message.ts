@@ -156,6 +156,7 @@ export type ToWorker =
   | { kind: 'append'; id: number; nowMs: number; packed: ArrayBuffer }
   | { kind: 'keys'; day: number; record: Uint8Array<ArrayBuffer>; tag: Uint8Array<ArrayBuffer> }
   | { kind: 'noKeys'; day: number }
+  | { kind: 'publish'; size: number; note: string }
   | { kind: 'close' }
 
 /** `index` is that of the entry; a lost append has the winner's digest (empty for an act). */
@@ -174,3 +175,8 @@ export type FromWorker =
     }
   | { kind: 'failed'; results: { id: number; count: number }[]; reason: string }
   | { kind: 'needKeys'; day: number }
+  | { kind: 'checkpoint'; size: number; note: string }
+  /** Entries are durable but not signed yet; it is tried again. */
+  | { kind: 'unsigned'; reason: string }
+  /** Nothing more is taken: the file is not the ledger that was signed. */
+  | { kind: 'inconsistent'; reason: string; message: string }

@@ -9,15 +9,11 @@ import { dayMs, epochOf } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import * as format from './entry.ts'
 import { leafHash } from './hash.ts'
+import { LedgerInconsistent, prepareIntegrator } from './integrator.ts'
 import { type Append, type Committed, type FromWorker, type ToWorker, unpackAppends } from './message.ts'
-import {
-  nameSqliteError,
-  openLedgerFile,
-  prepareWriter,
-  type Result,
-  type Row,
-  type Wanted,
-} from './sqlite.ts'
+import type { Signer } from './note.ts'
+import { nameSqliteError, openLedgerFile } from './sqlite.ts'
+import { prepareWriter, type Result, type Row, type Wanted } from './writer.ts'
 
 type Keys = { record: KeyObject; tag: KeyObject }
 type Queued = { id: number; append: Append; nowMs: number }
@@ -25,14 +21,23 @@ type Queued = { id: number; append: Append; nowMs: number }
 class KeysRefused extends Error {}
 
 const port = present(parentPort, 'the port of the ledger worker')
-const db = openLedgerFile((workerData as { file: string }).file)
+export type WorkerData = {
+  file: string
+  /** Undefined: nothing is integrated or signed here. */
+  checkpoints: { signer: Signer; headFile: string; witnessed: boolean } | undefined
+}
+
+const { file, checkpoints } = workerData as WorkerData
+const db = openLedgerFile(file)
 const writer = prepareWriter(db)
+const integrator = checkpoints && prepareIntegrator({ db, ...checkpoints })
 const keys = new Map<number, Keys>()
 const queue: Queued[] = []
 /** The day whose keys were asked for; the queue is held until the answer. */
 let awaited: { day: number; refused: boolean } | undefined
 let running = false
 let closing = false
+let nextCheckpoint: NodeJS.Timeout | undefined
 
 const post = (message: FromWorker) => port.postMessage(message)
 
@@ -40,10 +45,12 @@ port.on('message', (message: ToWorker) => {
   if (message.kind === 'append') takeAppends(message)
   else if (message.kind === 'keys') takeKeys(message)
   else if (message.kind === 'close') closing = true
+  else if (message.kind === 'publish') integrator?.publish(message)
   else if (awaited?.day === message.day) awaited.refused = true
   void run()
 })
-post({ kind: 'ready' })
+// What a process that died had committed and not integrated, before anything is told to be ready.
+if (checkpoint()) post({ kind: 'ready' })
 
 function takeAppends({ id, nowMs, packed }: Extract<ToWorker, { kind: 'append' }>): void {
   for (const append of unpackAppends(packed)) queue.push({ id, append, nowMs })
@@ -56,6 +63,35 @@ function takeKeys({ day, record, tag }: Extract<ToWorker, { kind: 'keys' }>): vo
   if (awaited?.day === day) awaited = undefined
 }
 
+/**
+ * Integrates and signs what was committed since the last time. A disk that is full is tried again with the next
+ * entries; a ledger that is not the one that was signed ends this worker, and then nothing is answered.
+ * @returns false for such a ledger
+ */
+function checkpoint(): boolean {
+  nextCheckpoint = undefined
+  try {
+    const made = integrator?.step()
+    if (!made) return true
+    post({ kind: 'checkpoint', size: made.size, note: made.note })
+    // Between two steps appends have their turn.
+    if (made.more && closing) return checkpoint()
+    if (made.more) nextCheckpoint = setTimeout(checkpoint, 0)
+    return true
+  } catch (error) {
+    if (error instanceof LedgerInconsistent) {
+      post({ kind: 'inconsistent', reason: error.reason, message: error.message })
+      queue.length = 0 // Told by this worker's end.
+      db.close()
+      port.close()
+      return false
+    }
+    post({ kind: 'unsigned', reason: nameSqliteError(error) })
+    nextCheckpoint = setTimeout(checkpoint, limits.checkpointEveryMs)
+    return true
+  }
+}
+
 /** A group starts when the last commit returned; what arrived meanwhile is in it. */
 async function run(): Promise<void> {
   if (running) return
@@ -63,7 +99,12 @@ async function run(): Promise<void> {
   // Dying while anything waits here loses only appends that nobody was told of: their retries run afresh.
   while (queue.length > 0 && commitGroup()) await turn()
   running = false
-  if (closing && queue.length === 0) {
+  if (queue.length > 0) return
+  if (!closing) {
+    nextCheckpoint ??= setTimeout(checkpoint, limits.checkpointEveryMs)
+  } else {
+    clearTimeout(nextCheckpoint)
+    checkpoint()
     db.close()
     port.close()
   }

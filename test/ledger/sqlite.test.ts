@@ -3,14 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
 import { printEntry } from '../../src/ledger/entry.ts'
-import {
-  nameSqliteError,
-  openLedgerFile,
-  openLedgerReader,
-  prepareReader,
-  prepareWriter,
-  type Wanted,
-} from '../../src/ledger/sqlite.ts'
+import { prepareReader } from '../../src/ledger/reader.ts'
+import { nameSqliteError, openLedgerFile, openLedgerReader } from '../../src/ledger/sqlite.ts'
+import { prepareWriter, type Wanted } from '../../src/ledger/writer.ts'
 
 const always = () => true
 const wantedOf = (bytes = 200): Wanted => ({

@@ -1,0 +1,86 @@
+// Reads of the ledger on a handle of their own: readers of a WAL never wait for its writer. It knows rows and
+// tiles, and neither keys nor HTTP.
+import type { DatabaseSync } from 'node:sqlite'
+import { present } from '../base/assert.ts'
+import { hashJti, parseEntry } from './entry.ts'
+import { prepareFinding } from './finds.ts'
+import type { Signed } from './integrator.ts'
+import { printBundle, tileWidth } from './tile.ts'
+import { prepareTiles } from './tiles.ts'
+
+/** Reads of the serving thread, on a handle of its own: WAL readers never wait for the writer. */
+export function prepareReader(db: DatabaseSync) {
+  const consumed = db.prepare(
+    'select c.digest, c.idx, e.data, e.leaf from consumed c join entries e on e.idx = c.idx where challenge = ?',
+  )
+  const lastSeq = db.prepare('select max(seq) as seq from acts')
+  const ofSeq = db.prepare('select idx from acts where seq = ?')
+  const size = db.prepare('select max(idx) as idx from entries')
+  const entry = db.prepare('select data, leaf from entries where idx = ?')
+  const row = db.prepare('select day, subject_tag, card_tag, blob from private_rows where idx = ?')
+  const checkpoint = db.prepare('select size, note, published_size, published from checkpoints where id = 1')
+  const bundle = db.prepare('select data from entries where idx >= ? and idx < ? order by idx')
+  const tiles = prepareTiles(db)
+  const find = prepareFinding(db)
+  const nothing: Signed = { size: 0, note: '' }
+  const own = (bytes: unknown) => Buffer.from(bytes as Uint8Array)
+  return {
+    findConsumed(challenge: Buffer) {
+      const found = consumed.get(challenge)
+      return (
+        found && {
+          digest: own(found['digest']),
+          index: Number(found['idx']),
+          data: own(found['data']),
+          leaf: own(found['leaf']),
+        }
+      )
+    },
+    lastSeq: () => Number(lastSeq.get()?.['seq'] ?? 0),
+    indexOfSeq(seq: number): number | undefined {
+      const found = ofSeq.get(seq)
+      return found && Number(found['idx'])
+    },
+    size: () => Number(size.get()?.['idx'] ?? -1) + 1,
+    readEntry(index: number) {
+      const found = entry.get(index)
+      return found && { data: own(found['data']), leaf: own(found['leaf']) }
+    },
+    readPrivate(index: number) {
+      const found = row.get(index)
+      return (
+        found && {
+          day: Number(found['day']),
+          subjectTag: own(found['subject_tag']),
+          cardTag: own(found['card_tag']),
+          blob: own(found['blob']),
+        }
+      )
+    },
+    /** The latest that we signed, and what of it may be shown; size 0 before the first. */
+    checkpoint(): { signed: Signed; published: Signed } {
+      const row = checkpoint.get()
+      if (!row) return { signed: nothing, published: nothing }
+      return {
+        signed: { size: Number(row['size']), note: String(row['note']) },
+        published: { size: Number(row['published_size']), note: String(row['published']) },
+      }
+    },
+    /** @throws Error beyond what was integrated */
+    readTile: tiles.read,
+    /** @throws Error beyond the last entry */
+    readBundle(n: number, width: number): Buffer {
+      const rows = bundle.all(n * tileWidth, n * tileWidth + width)
+      return printBundle(Array.from({ length: width }, (_, i) => own(present(rows[i], 'an entry')['data'])))
+    },
+    /** Index of the verification with this token id, in the tree or not yet. */
+    indexOfJti(jti: Buffer): number | undefined {
+      const hash = hashJti(jti)
+      const sizes = { integrated: this.checkpoint().signed.size, entries: this.size() }
+      return find('jti', hash, sizes).find((index) => {
+        const row = entry.get(index)
+        return row && parseEntry(own(row['data']))?.jtiHash?.equals(hash)
+      })
+    },
+  }
+}

@@ -1,0 +1,149 @@
+// The one transaction that commits a group of entries (PROTOCOL sections 4, 9). Several processes may share the
+// file: `begin immediate` lets one group through at a time, and everything a group depends on (the next index,
+// the last time, what is consumed) is read inside it.
+import type { DatabaseSync } from 'node:sqlite'
+import { present } from '../base/assert.ts'
+import { limits } from '../base/limits.ts'
+import { parseEntry } from './entry.ts'
+
+/** An entry and its private row, ready to be written. */
+export type Row = {
+  data: Buffer
+  leaf: Buffer
+  day: number
+  subjectTag: Buffer
+  cardTag: Buffer
+  blob: Buffer
+}
+
+/** What makes an append unique: a challenge with its digest, or the seq of a change. */
+export type Claim = { challenge: Buffer; digest: Buffer; expiresMs: number } | { seq: number } | undefined
+
+export type Wanted = { claim: Claim; make(timeMs: number): Row }
+export type Result = { index: number; timeMs: number; leaf: Buffer } | { index: number; lost: Buffer }
+
+/** The inserts of a group, prepared over one handle; they mean something only inside its transaction. */
+function prepareInserts(db: DatabaseSync) {
+  const last = db.prepare('select idx, data from entries order by idx desc limit 1')
+  const entry = db.prepare('insert into entries (idx, data, leaf) values (?, ?, ?)')
+  const row = db.prepare(
+    'insert into private_rows (idx, day, subject_tag, card_tag, blob) values (?, ?, ?, ?, ?)',
+  )
+  const consume = db.prepare(
+    'insert into consumed (challenge, digest, idx, expires) values (?, ?, ?, ?) on conflict do nothing',
+  )
+  const winner = db.prepare('select digest, idx from consumed where challenge = ?')
+  const act = db.prepare('insert into acts (seq, idx) values (?, ?) on conflict do nothing')
+  const actOf = db.prepare('select idx from acts where seq = ?')
+
+  /** Undefined if the claim is ours now, else what stands. */
+  function claimAt(claim: Claim, index: number): { index: number; lost: Buffer } | undefined {
+    if (!claim) return undefined
+    if ('seq' in claim) {
+      if (act.run(claim.seq, index).changes === 1) return undefined
+      const standing = present(actOf.get(claim.seq), 'the entry of a change')
+      return { index: Number(standing['idx']), lost: Buffer.alloc(0) }
+    }
+    if (consume.run(claim.challenge, claim.digest, index, claim.expiresMs).changes === 1) return undefined
+    const standing = present(winner.get(claim.challenge), 'the winner of a challenge')
+    return { index: Number(standing['idx']), lost: Buffer.from(standing['digest'] as Uint8Array) }
+  }
+
+  return {
+    /** Index of the next entry, and the time that it may not precede. */
+    readHead(): { next: number; lastMs: number } {
+      const standing = last.get()
+      if (!standing) return { next: 0, lastMs: 0 }
+      const data = parseEntry(Buffer.from(standing['data'] as Uint8Array))
+      return { next: Number(standing['idx']) + 1, lastMs: present(data, 'the form of the last entry').timeMs }
+    },
+    /** Only what wins its claim gets an index, so indices stay contiguous. */
+    insertGroup(group: readonly Wanted[], from: number, timeMs: number): Result[] {
+      let next = from
+      return group.map(({ claim, make }) => {
+        const taken = claimAt(claim, next)
+        if (taken) return taken
+        const { data, leaf, day, subjectTag, cardTag, blob } = make(timeMs)
+        const index = next++
+        entry.run(index, data, leaf)
+        row.run(index, day, subjectTag, cardTag, blob)
+        return { index, timeMs, leaf }
+      })
+    },
+  }
+}
+
+/** Rows of `consumed` looked at by each commit: more than it adds, so that none stays for ever. */
+const prunedMin = 1024
+
+/**
+ * Forgets rows past their time, a hand going round the table in the order of its key. An index on the time would
+ * cost every commit a page in random order; this costs a read of rows that lie side by side.
+ */
+function preparePruning(db: DatabaseSync) {
+  const lastOf = db.prepare(
+    'select max(challenge) as last, count(*) as n from (select challenge from consumed where challenge > ? order by challenge limit ?)',
+  )
+  const forget = db.prepare('delete from consumed where challenge > ? and challenge <= ? and expires < ?')
+  const start = Buffer.alloc(0)
+  let hand = start
+  return (beforeMs: number): void => {
+    const found = lastOf.get(hand, prunedMin)
+    if (!found?.['last']) {
+      hand = start
+      return
+    }
+    const last = Buffer.from(found['last'] as Uint8Array)
+    forget.run(hand, last, beforeMs)
+    hand = Number(found['n']) < prunedMin ? start : last
+  }
+}
+
+/** The writer over one handle; its `commit` is the commit point of the whole gateway. */
+export function prepareWriter(db: DatabaseSync) {
+  const inserts = prepareInserts(db)
+  const prune = preparePruning(db)
+  return {
+    /**
+     * Commits a group at one time, which is `nowMs` or, if that would go back, the last entry's.
+     * @param mayWrite told that time inside the transaction; if false, nothing is written
+     * @returns one result for each wanted, in order; undefined if `mayWrite` said no
+     * @throws what SQLite or `make` throws, and then nothing of the group is in the file
+     */
+    commit(
+      group: readonly Wanted[],
+      nowMs: number,
+      mayWrite: (timeMs: number) => boolean,
+    ): Result[] | undefined {
+      if (db.isTransaction) db.exec('rollback') // A rollback that failed with the disk is made up for.
+      db.exec('begin immediate')
+      try {
+        const { next, lastMs } = inserts.readHead()
+        const timeMs = Math.max(nowMs, lastMs)
+        if (!mayWrite(timeMs)) {
+          db.exec('rollback')
+          return undefined
+        }
+        const results = inserts.insertGroup(group, next, timeMs)
+        // By our own clock: another process whose clock runs ahead must not shorten what is kept.
+        prune(nowMs - limits.consumedKeepMs)
+        // Dying before the next line leaves nothing: no challenge is consumed, a retry runs afresh.
+        db.exec('commit')
+        // Dying after it leaves the whole group, durable and not yet acknowledged: the retry of any request in
+        // it meets its own digest in `consumed` and gets the answer that stands.
+        return results
+      } catch (error) {
+        rollBack(db)
+        throw error
+      }
+    },
+  }
+}
+
+function rollBack(db: DatabaseSync): void {
+  try {
+    if (db.isTransaction) db.exec('rollback')
+  } catch {
+    // The disk refuses this too. The error that led here is thrown on; the next commit rolls back first.
+  }
+}
