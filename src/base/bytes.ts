@@ -1,5 +1,5 @@
 // Bytes in and out of text and integers. Big-endian throughout; base64url is canonical (PROTOCOL section 1).
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, hash as oneShotHash, randomBytes, timingSafeEqual } from 'node:crypto'
 
 const base64urlPattern = /^[A-Za-z0-9_-]*$/
 
@@ -48,6 +48,7 @@ export function readU64(bytes: Buffer, offset = 0): number {
 }
 
 export function sha256(...parts: Uint8Array[]): Buffer {
+  if (parts.length === 1) return oneShotHash('sha256', parts[0] as Uint8Array, 'buffer')
   const hash = createHash('sha256')
   for (const part of parts) hash.update(part)
   return hash.digest()

@@ -1,6 +1,6 @@
 // The ledger's tables in SQLite, how its file is opened, and its faults by name (PROTOCOL sections 4, 9).
 // Nothing that grows for ever has an index in random order: see docs/LEDGER.md, "Life of a leaf".
-import type { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from 'node:sqlite'
 import { openSqlite } from '../base/sqlite.ts'
 
 const tables = `
@@ -24,8 +24,10 @@ const readWaitMs = 100
 /** Opens (and makes) the file for its writer. */
 export function openLedgerFile(file: string): DatabaseSync {
   const db = openSqlite(file)
+  // The last table is there: all are. Who opens a file that another writes need not wait for its lock.
+  const made = db.prepare("select 1 from sqlite_master where name = 'checkpoints'").get()
   // In one transaction: two processes that open a fresh file make its tables one after the other.
-  db.exec(`begin immediate; ${tables}; commit`)
+  if (!made) db.exec(`begin immediate; ${tables}; commit`)
   return db
 }
 
@@ -38,6 +40,9 @@ export function openLedgerReader(file: string): DatabaseSync {
   db.exec(`pragma query_only = on; pragma busy_timeout = ${readWaitMs}`)
   return db
 }
+
+/** Opens a ledger that stands, beside whoever writes it, and changes nothing. @throws Error if there is none */
+export const openLedgerReadOnly = (file: string): DatabaseSync => new DatabaseSync(file, { readOnly: true })
 
 /** A fixed word for an error of SQLite (sqlite.org/rescode.html): its own messages may name files. */
 export function nameSqliteError(error: unknown): string {

@@ -87,7 +87,8 @@ function checkpoint(): boolean {
       return false
     }
     post({ kind: 'unsigned', reason: nameSqliteError(error) })
-    nextCheckpoint = setTimeout(checkpoint, limits.checkpointEveryMs)
+    // At the end of the process it is left to the next start, which begins with it.
+    if (!closing) nextCheckpoint = setTimeout(checkpoint, limits.checkpointEveryMs)
     return true
   }
 }
