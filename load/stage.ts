@@ -8,7 +8,7 @@ import { openRegistry } from '../src/registry/schema.ts'
 import { dealCards, makeHandhelds } from './handhelds.ts'
 
 /** Limits that protect people from couriers in a hurry would only slow a load run. */
-const rates = {
+export const rates = {
   DEVICE_RATE: '100000',
   OUTLET_RATE: '100000',
   CARRIER_RATE: '100000',

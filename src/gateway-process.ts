@@ -13,6 +13,8 @@ export type GatewayProcess = {
   /** Everything it printed so far. */
   output(): string
   close(): Promise<void>
+  /** SIGKILL: nothing in it is finished. */
+  kill(): Promise<void>
 }
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
@@ -66,6 +68,10 @@ export async function startGateway(options: {
     output: () => printed.join('\n'),
     async close() {
       if (child.exitCode === null) child.kill('SIGTERM')
+      await ended
+    },
+    async kill() {
+      child.kill('SIGKILL')
       await ended
     },
   }
