@@ -5,7 +5,15 @@ import type { Ledger } from './ledger/ledger.ts'
 import { type Change, changesAfter } from './registry/changes.ts'
 import type { RegistryDb } from './registry/schema.ts'
 
-const kindOf = { device: 4, carrier: 5, operator: 6 } as const satisfies Record<Change['kind'], number>
+/** Entry types of PROTOCOL section 9. */
+const kindOf = {
+  device: 4,
+  carrier: 5,
+  operator: 6,
+  key: 7,
+  destruction: 8,
+  disclosure: 9,
+} as const satisfies Record<Change['kind'], number>
 const pageMax = 500
 
 /** Follows the change feed from the last recorded seq until closed. */

@@ -7,7 +7,7 @@ import { manualClock } from '../src/base/clock.ts'
 import type { ActEntry, Append, Appended } from '../src/ledger/ledger.ts'
 import { appendChanges } from '../src/recorder.ts'
 import { admitCarrier, suspendCarrier } from '../src/registry/carriers.ts'
-import { changesAfter } from '../src/registry/changes.ts'
+import { change, changesAfter } from '../src/registry/changes.ts'
 import { registerDevice } from '../src/registry/devices.ts'
 import { addOperator } from '../src/registry/operators.ts'
 import { createRegistryReader } from '../src/registry/reader.ts'
@@ -126,6 +126,22 @@ t.test('each kind of change becomes its kind of entry, with the act as the regis
   t.same(
     ledger.entries,
     changes.map(({ seq, act }, i) => ({ type: 'act', kind: [6, 5, 4, 5][i], act, seq })),
+  )
+  t.same(errors, [])
+})
+
+t.test('acts that change nothing in the registry become entries of their own types', async (t) => {
+  const { db, ledger, start, errors } = await open(t)
+  const kinds = ['key', 'destruction', 'disclosure'] as const
+  for (const kind of kinds) {
+    const described = () => ({ kind, subject: 'x', operator, nowMs: startMs, act: { act: kind } })
+    await change(db, described, async () => {})
+  }
+  start()
+  await within(5000, ledger.has(3))
+  t.same(
+    ledger.entries.map(({ kind, act }) => [kind, JSON.parse(act)]),
+    kinds.map((kind, i) => [7 + i, { act: kind, operator }]),
   )
   t.same(errors, [])
 })

@@ -1,6 +1,7 @@
 // Configuration: one table of variables. All faults are told at once, each with the value, its source and
 // the fix. The only reader of the environment.
 import { limits } from './limits.ts'
+import { keyType, parseVkey } from './vkey.ts'
 
 type Parse<T> = (text: string) => T | undefined
 type Setting<T> = { default: string; parse: Parse<T>; secret?: boolean; about: string; fix: string }
@@ -30,6 +31,30 @@ const origin: Parse<string> = (text) =>
     : undefined
 
 const originOrNone: Parse<string> = (text) => (text === '' ? text : origin(text))
+
+/** A vkey and the URL below which the witness takes checkpoints (c2sp.org/tlog-witness). */
+export type WitnessSetting = { vkey: string; url: string }
+
+/** Keys and URLs have no white space, and every other sign may be in a key's name or in a URL. */
+const witnesses: Parse<readonly WitnessSetting[]> = (text) => {
+  const parts = text.split(/\s+/).filter((part) => part !== '')
+  const found: WitnessSetting[] = []
+  for (let i = 0; i < parts.length; i += 2) {
+    const [vkey = '', url = ''] = parts.slice(i, i + 2)
+    if (parseVkey(vkey)?.type !== keyType.cosignature || !isPrefix(url)) return undefined
+    found.push({ vkey, url })
+  }
+  return found
+}
+
+/** What a path can be added to. */
+function isPrefix(text: string): boolean {
+  const parsed = URL.canParse(text) ? new URL(text) : undefined
+  if (!parsed || (parsed.protocol !== 'https:' && parsed.protocol !== 'http:')) return false
+  return (
+    parsed.origin + parsed.pathname === (text.endsWith('/') || parsed.pathname !== '/' ? text : `${text}/`)
+  )
+}
 
 const words: Parse<string> = (text) => (text.trim() === '' ? undefined : text)
 const anyText: Parse<string> = (text) => text
@@ -135,6 +160,25 @@ export const settings = {
     'a number from 1',
   ),
   MIN_FIRMWARE: setting('1', integer(0, 999_999_999), 'oldest reader firmware admitted', 'a number from 0'),
+  RETENTION_DAYS: setting(
+    '730',
+    integer(1, 36_500),
+    'days for which private rows can be opened; then "vouchsafe keys destroy" ends that',
+    'a number of days from 1 to 36500',
+  ),
+  WITNESSES: setting(
+    '',
+    witnesses,
+    'who cosigns checkpoints: key and URL of each, separated by white space; empty: nobody',
+    'pairs of a vkey of type 4 and an https:// or http:// URL, all separated by spaces: ' +
+      'NAME+ID+KEY https://witness.example NAME+ID+KEY https://other.example/prefix',
+  ),
+  WITNESS_QUORUM: setting(
+    '0',
+    integer(0, 64),
+    'how many of WITNESSES must have cosigned a checkpoint before it is shown',
+    'a number from 1 to that of the witnesses, or 0 without any',
+  ),
   OPERATOR_NAME: setting(
     '',
     anyText,
@@ -172,7 +216,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     values[name] = value
   }
   const config = values as Config
-  faults.push(...faultsBetween(config), ...sharedPorts(config))
+  faults.push(...faultsBetween(config), ...sharedPorts(config), ...faultsOfWitnesses(config))
   if (faults.length > 0) throw new ConfigError(faults)
   return config
 }
@@ -213,6 +257,36 @@ function sharedPorts(config: Config): string[] {
   for (const [i, name] of names.entries()) {
     const same = names.slice(0, i).find((other) => config[name] > 0 && config[other] === config[name])
     if (same) faults.push(`${name} = ${config[name]} is the port of ${same} too. Fix: give each its own.`)
+  }
+  return faults
+}
+
+function faultsOfWitnesses({ WITNESSES: given = [], WITNESS_QUORUM: quorum }: Config): string[] {
+  const faults: string[] = []
+  const keyOf = ({ vkey }: WitnessSetting) => vkey.slice(vkey.lastIndexOf('+'))
+  const nameOf = ({ vkey }: WitnessSetting) => vkey.slice(0, vkey.indexOf('+'))
+  for (const [i, witness] of given.entries()) {
+    const same = given
+      .slice(0, i)
+      .find((other) => keyOf(other) === keyOf(witness) || other.url === witness.url)
+    if (!same) continue
+    const what = keyOf(same) === keyOf(witness) ? 'key' : 'URL'
+    faults.push(
+      `WITNESSES (from the environment): ${nameOf(witness)} has the ${what} of ${nameOf(same)}, and would count ` +
+        'twice. Fix: leave one out.',
+    )
+  }
+  if (quorum > given.length) {
+    faults.push(
+      `WITNESS_QUORUM = ${quorum} of ${given.length} in WITNESSES: no checkpoint would ever be shown. ` +
+        `Fix: set it to a number up to ${given.length}, or add to WITNESSES.`,
+    )
+  }
+  if (quorum === 0 && given.length > 0) {
+    faults.push(
+      `WITNESS_QUORUM = 0 with ${given.length} in WITNESSES: nobody would wait for them. ` +
+        `Fix: set it to a number from 1 to ${given.length}, or leave WITNESSES out.`,
+    )
   }
   return faults
 }

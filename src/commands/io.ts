@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import type { Clock } from '../base/clock.ts'
-import { checkOperator } from '../registry/operators.ts'
+import { checkOperator, type OperatorRole } from '../registry/operators.ts'
 import { openRegistry, type RegistryDb, RegistryError } from '../registry/schema.ts'
 import { type CommandContext, exit } from './context.ts'
 
@@ -109,8 +109,15 @@ export async function withRegistry(
   }
 }
 
-/** Name of the operator who acts, secret and role checked. Throws RegistryError with the fix. */
-export async function actingAdmin(db: RegistryDb, io: CommandIo): Promise<string> {
+/** Name of the admin who acts, secret and role checked. Throws RegistryError with the fix. */
+export const actingAdmin = (db: RegistryDb, io: CommandIo) => actingOperator(db, io, ['admin'])
+
+/** Name of the operator who acts, secret checked and role one of `roles`. Throws RegistryError with the fix. */
+export async function actingOperator(
+  db: RegistryDb,
+  io: CommandIo,
+  roles: readonly OperatorRole[],
+): Promise<string> {
   if (!io.operator) {
     throw new RegistryError(
       'Who acts? Set OPERATOR_NAME and OPERATOR_SECRET; "vouchsafe operator list" shows the names.',
@@ -126,26 +133,32 @@ export async function actingAdmin(db: RegistryDb, io: CommandIo): Promise<string
       'operator unknown',
     )
   }
-  if (operator.role !== 'admin') {
+  if (!roles.includes(operator.role)) {
+    const needed = roles.join(' or ')
     throw new RegistryError(
-      `Operator "${name}" has role ${operator.role}; this needs admin. Set OPERATOR_NAME to an admin.`,
+      `Operator "${name}" has role ${operator.role}; this needs ${needed}. Set OPERATOR_NAME to one who has it.`,
       'role not allowed',
     )
   }
   return operator.name
 }
 
-/** Waits at most 5 s for the ledger's entry and says what came of it. The change is in force either way. */
-export async function sayRecorded(io: CommandIo, seq: number): Promise<void> {
+/** True once the ledger has the entry of change `seq`; false if that did not come, or cannot be told, within 5 s. */
+export async function isRecorded(io: CommandIo, seq: number): Promise<boolean> {
   const late = new AbortController()
   const recorded = await Promise.race([
-    // If the ledger cannot be looked into, the entry is pending as far as we can tell: that is what is said.
+    // If the ledger cannot be looked into, the entry is pending as far as we can tell.
     io.waitForEntry(seq).catch(() => false),
     sleep(entryWaitMs, false, { signal: late.signal }).catch(() => false), // Aborted below: nothing to tell.
   ])
   late.abort()
+  return recorded
+}
+
+/** Waits at most 5 s for the ledger's entry and says what came of it. The change is in force either way. */
+export async function sayRecorded(io: CommandIo, seq: number): Promise<void> {
   io.out(
-    recorded
+    (await isRecorded(io, seq))
       ? `Change ${seq} is in force and recorded in the ledger.`
       : `Change ${seq} is in force; its ledger entry is still pending. A running gateway ("npm start") writes it.`,
   )

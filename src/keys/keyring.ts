@@ -1,45 +1,31 @@
 // The keyring: independent random epoch keys, made ahead of use by unique insert, wrapped under the
 // versioned KEK in a store of its own (PROTOCOL section 3). It knows lives, not uses.
-import {
-  createPrivateKey,
-  createSecretKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto'
-import { chmodSync } from 'node:fs'
-import type { Kysely } from 'kysely'
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { type Kysely, sql } from 'kysely'
 import { present } from '../base/assert.ts'
-import { u32 } from '../base/bytes.ts'
 import { type Clock, epochOf } from '../base/clock.ts'
-import { open, seal } from '../base/seal.ts'
-import { kyselyOver, openSqlite } from '../base/sqlite.ts'
-import { bind } from '../base/t2l.ts'
+import { kyselyOver } from '../base/sqlite.ts'
+import { type Holder, reportHolder } from './holders.ts'
 import { type KindName, kindNames, kindOf } from './kinds.ts'
+import { importKey, type KekSet, type KeyRow, type KeyringTables, openKeyringFile, sealKey } from './store.ts'
 
-type Tables = {
-  keyring: { kind: string; epoch: number; kek_version: number; sealed: Uint8Array; made_at: number }
-}
-
-/** Key-encryption keys by version; the highest seals what is made now. */
-export type KekSet = ReadonlyMap<number, KeyObject>
-
+export type { KekSet }
 export type EpochKey = { epoch: number; key: KeyObject }
-
-const aadOf = (kind: string, epoch: number, kekVersion: number) =>
-  bind('keyring', kind, u32(epoch), u32(kekVersion))
 
 const tendEveryMs = 15_000
 const rereadMsMin = 1000
 /** The serving thread waits no longer for another process's write; tending is tried again. */
 const lockMsMax = 100
+const insertTriesMax = 3
 
 export class Keyring {
-  readonly #db: Kysely<Tables>
-  readonly #keks: KekSet
+  readonly #db: Kysely<KeyringTables>
+  readonly #loadKeks: () => KekSet
   readonly #clock: Clock
   readonly #keys = new Map<string, KeyObject>()
   readonly #listeners = new Set<() => void>()
+  #keks: KekSet
+  #holder: Holder | undefined
   #timer: NodeJS.Timeout | undefined
   #tending: Promise<void> | undefined
   #rereadAt = Number.NEGATIVE_INFINITY
@@ -47,46 +33,52 @@ export class Keyring {
   #onFault: ((cause: unknown) => void) | undefined
   #fault: unknown
 
-  private constructor(db: Kysely<Tables>, keks: KekSet, clock: Clock) {
+  private constructor(db: Kysely<KeyringTables>, loadKeks: () => KekSet, clock: Clock) {
     this.#db = db
-    this.#keks = keks
+    this.#loadKeks = loadKeks
+    this.#keks = loadKeks()
     this.#clock = clock
   }
 
   /**
    * Opens and tends the keyring.
+   * @param options.keks the key-encryption keys, or what reads them: then a new version is found while tending
+   * @param options.node name of a gateway, which then reports the newest version that it holds
    * @param options.adopt P-256 private keys to take in as the first of their kind, if there is none
    * @param options.onFault told when tending fails; it is tried again every 15 s
    */
   static async open(options: {
     file: string
-    keks: KekSet
+    keks: KekSet | (() => KekSet)
     clock: Clock
+    node?: string
     adopt?: Partial<Record<KindName, KeyObject>>
     onFault?: (cause: unknown) => void
   }): Promise<Keyring> {
-    const raw = openSqlite(options.file, lockMsMax)
-    if (options.file !== ':memory:') chmodSync(options.file, 0o600)
-    raw.exec('pragma secure_delete = on') // A deleted key leaves no bytes in free pages.
-    const db = kyselyOver<Tables>(raw)
-    await db.schema
-      .createTable('keyring')
-      .ifNotExists()
-      .addColumn('kind', 'text', (c) => c.notNull())
-      .addColumn('epoch', 'integer', (c) => c.notNull())
-      .addColumn('kek_version', 'integer', (c) => c.notNull())
-      .addColumn('sealed', 'blob', (c) => c.notNull())
-      .addColumn('made_at', 'bigint', (c) => c.notNull())
-      .addPrimaryKeyConstraint('keyring_pk', ['kind', 'epoch'])
-      .execute()
-    const ring = new Keyring(db, options.keks, options.clock)
-    ring.#onFault = options.onFault
-    for (const [kind, key] of Object.entries(options.adopt ?? {})) await ring.#adopt(kind as KindName, key)
-    await ring.tend()
-    ring.#timer = setInterval(() => {
-      ring.tend().catch((cause) => options.onFault?.(cause))
+    const { file, keks, clock, node, onFault } = options
+    const db = kyselyOver<KeyringTables>(openKeyringFile(file, lockMsMax))
+    let ring: Keyring | undefined
+    try {
+      ring = new Keyring(db, typeof keks === 'function' ? keks : () => keks, clock)
+      ring.#onFault = onFault
+      // Before any key is read: from here on a destruction waits for this node.
+      if (node !== undefined) ring.#holder = reportHolder(db, { node, clock })
+      await ring.#report()
+      for (const [kind, key] of Object.entries(options.adopt ?? {})) await ring.#adopt(kind as KindName, key)
+      await ring.tend()
+      ring.#keepTending()
+      return ring
+    } catch (error) {
+      if (ring) await ring.#forgetHolder()
+      await db.destroy()
+      throw error
+    }
+  }
+
+  #keepTending(): void {
+    this.#timer = setInterval(() => {
+      this.tend().catch((cause) => this.#onFault?.(cause))
     }, tendEveryMs).unref()
-    return ring
   }
 
   epochNow(kind: KindName): number {
@@ -133,9 +125,15 @@ export class Keyring {
     return found.sort((a, b) => a.epoch - b.epoch)
   }
 
-  /** A record or tag key of one day, made if that day is today or about to begin. */
+  /**
+   * A record or tag key of one day, made if that day has just ended, is today or is still to come.
+   * @throws Error if it is of an earlier day and not there: what was destroyed is never made again
+   */
   async ofDay(kind: 'record' | 'tag', day: number): Promise<KeyObject> {
-    return this.get(kind, day) ?? (await this.#makeNow(kind, day))
+    const key = this.get(kind, day)
+    if (key) return key
+    if (day >= this.epochNow(kind) - 1) return this.#makeNow(kind, day)
+    return present(await this.find(kind, day), `key ${kind} of epoch ${day}`)
   }
 
   isUsable(): boolean {
@@ -169,11 +167,14 @@ export class Keyring {
   async close(): Promise<void> {
     clearInterval(this.#timer)
     await this.#tending?.catch(() => {}) // It was reported to whoever asked for it.
+    await this.#forgetHolder()
     await this.#db.destroy()
   }
 
   async #tendOnce(): Promise<void> {
     const now = this.#clock.now()
+    this.#rereadKeks()
+    await this.#report()
     for (const kind of kindNames) {
       const { lengthMs, aheadMs } = kindOf(kind)
       const epoch = epochOf(now, lengthMs)
@@ -200,18 +201,65 @@ export class Keyring {
     if (!any) await this.#insert(kind, this.epochNow(kind), key)
   }
 
+  /** A version that came is held from here on, one that went is forgotten. */
+  #rereadKeks(): void {
+    try {
+      this.#keks = this.#loadKeks()
+    } catch (cause) {
+      this.#onFault?.(cause) // What is held stays good until the folder can be read again.
+    }
+  }
+
+  async #report(): Promise<void> {
+    try {
+      await this.#holder?.report(Math.max(...this.#keks.keys()))
+    } catch (cause) {
+      this.#onFault?.(cause) // Told again at the next tending; a destruction waits until then.
+    }
+  }
+
+  async #forgetHolder(): Promise<void> {
+    await this.#holder?.remove().catch(() => {}) // A report that stays is no longer live 3 minutes later.
+  }
+
   /** Unique insert: whoever comes second reads the first one's key. */
   async #insert(kind: KindName, epoch: number, key?: KeyObject): Promise<void> {
-    const version = Math.max(...this.#keks.keys())
-    const kek = present(this.#keks.get(version), 'a key-encryption key')
     const plain = kindOf(kind).type === 'secret' ? randomBytes(32) : exportPrivate(key ?? makeP256())
-    const sealed = seal(kek, plain, aadOf(kind, epoch, version))
-    plain.fill(0)
-    await this.#db
-      .insertInto('keyring')
-      .values({ kind, epoch, kek_version: version, sealed, made_at: this.#clock.now() })
-      .onConflict((c) => c.columns(['kind', 'epoch']).doNothing())
-      .execute()
+    try {
+      for (let tries = 0; tries < insertTriesMax; tries++) {
+        if (await this.#insertSealed({ kind, epoch }, plain)) return
+      }
+    } finally {
+      plain.fill(0)
+    }
+    throw new Error('The keyring was wrapped anew whenever a key was being made.')
+  }
+
+  /**
+   * Seals under the version that the other rows have, not the newest: who has not loaded that yet must be able to
+   * open this key. False if a destruction wrapped the rows anew meanwhile: its old version is about to be erased.
+   */
+  async #insertSealed(of: { kind: KindName; epoch: number }, plain: Uint8Array): Promise<boolean> {
+    const { kind, epoch } = of
+    const { version } = await this.#db
+      .selectFrom('keyring')
+      .select((eb) => eb.fn.max('kek_version').as('version'))
+      .executeTakeFirstOrThrow()
+    const kek_version = Number(version ?? Math.max(...this.#keks.keys()))
+    if (!this.#keks.has(kek_version)) this.#rereadKeks()
+    const sealed = sealKey(this.#keks, { kind, epoch, kek_version }, plain)
+    await sql`
+      insert into keyring (kind, epoch, kek_version, sealed, made_at)
+      select ${kind}, ${epoch}, ${kek_version}, ${sealed}, ${this.#clock.now()}
+      where coalesce((select max(kek_version) from keyring), ${kek_version}) = ${kek_version}
+      on conflict (kind, epoch) do nothing`.execute(this.#db)
+    const standing = await this.#db
+      .selectFrom('keyring')
+      .select('epoch')
+      .where('kind', '=', kind)
+      .where('epoch', '=', epoch)
+      .executeTakeFirst()
+    return standing !== undefined
   }
 
   async #deleteEnded(now: number): Promise<void> {
@@ -252,18 +300,13 @@ export class Keyring {
     if (changed) for (const listener of this.#listeners) listener()
   }
 
-  #unwrap(row: Tables['keyring']): KeyObject {
-    const kek = this.#keks.get(row.kek_version)
-    if (!kek) throw new Error(`The keyring needs KEK version ${row.kek_version}, which is not loaded.`)
-    const plain = open(kek, row.sealed, aadOf(row.kind, row.epoch, row.kek_version))
-    if (!plain)
-      throw new Error(`Key ${row.kind}/${row.epoch} does not open under KEK version ${row.kek_version}.`)
+  /** A version not held yet, or no longer the one that was read, is looked for once in the folder. */
+  #unwrap(row: KeyRow): KeyObject {
     try {
-      return kindOf(row.kind as KindName).type === 'secret'
-        ? createSecretKey(plain)
-        : createPrivateKey({ key: plain, format: 'der', type: 'pkcs8' })
-    } finally {
-      plain.fill(0)
+      return importKey(this.#keks, row)
+    } catch {
+      this.#rereadKeks() // If it was not for that, the next line throws the same again.
+      return importKey(this.#keks, row)
     }
   }
 }

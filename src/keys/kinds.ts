@@ -28,3 +28,16 @@ export const kinds = {
 export type KindName = keyof typeof kinds
 export const kindNames = Object.keys(kinds) as KindName[]
 export const kindOf = (name: KindName): Kind => kinds[name]
+
+/** A recipient key is accepted for so long after its epoch (PROTOCOL section 3). */
+const recipientGraceMs = dayMs
+
+/**
+ * When a key's life ends, Unix ms. From then on it is deleted by itself, or due for `keys destroy`.
+ * @param retentionMs how long after its day a private row can be opened
+ */
+export function endOfLife(name: KindName, epoch: number, retentionMs: number): number {
+  const { lengthMs, keepMs } = kindOf(name)
+  const keptMs = keepMs ?? (name === 'recipient' ? recipientGraceMs : retentionMs)
+  return (epoch + 1) * lengthMs + keptMs
+}

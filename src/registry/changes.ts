@@ -4,7 +4,8 @@ import type { Transaction } from 'kysely'
 import { limits } from '../base/limits.ts'
 import { inTurn, type RegistryDb, RegistryError, type RegistryTables } from './schema.ts'
 
-export type ChangeKind = 'carrier' | 'device' | 'operator'
+/** The last three change nothing in the registry: they are acts whose ledger entry its writer appends. */
+export type ChangeKind = 'carrier' | 'device' | 'operator' | 'key' | 'destruction' | 'disclosure'
 
 /** `act`: UTF-8 JSON that names act, subject and operator, and nothing of a person who sends parcels. */
 export type Change = {
@@ -75,6 +76,21 @@ export async function changesAfter(db: RegistryDb, seq: number, limit: number): 
     timeMs: Number(time),
     kind: kind as ChangeKind,
   }))
+}
+
+/** Seq of the first change of a kind about a subject; undefined if there is none. Reads all of the kind. */
+export async function seqOfChange(
+  db: RegistryDb,
+  of: { kind: ChangeKind; subject: string },
+): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('changes')
+    .select('seq')
+    .where('kind', '=', of.kind)
+    .where('subject', '=', of.subject)
+    .orderBy('seq')
+    .executeTakeFirst()
+  return row && Number(row.seq)
 }
 
 /** Seq of the last change, 0 if there is none. */

@@ -26,12 +26,17 @@ export async function describeApi(): Promise<Description> {
     registry: never,
     metrics: common.metrics,
   }
-  const routes = { directory: () => '', onAnswer: () => {} }
+  const routes = { directory: () => '', onAnswer: () => {}, ledger: never }
+  const receipts = { ledger: never, recordKeyOf: never }
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
-    await buildCarrierApp(common, { registry, isRevoked: () => false }),
-    await buildOperatorApp(common, { checkOperator: async () => undefined, readiness: () => ({}) }),
+    await buildCarrierApp(common, { registry, isRevoked: () => false, receipts }),
+    await buildOperatorApp(common, {
+      checkOperator: async () => undefined,
+      readiness: () => ({}),
+      bundles: { ledger: never },
+    }),
   ]
   const described: Description[] = []
   for (const app of apps) {

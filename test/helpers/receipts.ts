@@ -90,3 +90,27 @@ export function receiptParts(options: ReceiptOptions = {}): ReceiptParts {
 }
 
 export const receiptOf = (options: ReceiptOptions = {}) => printReceipt(receiptParts(options))
+
+/** The token that the receipt of `receiptOf()` is for, with claims changed; signed by nobody. */
+export function tokenOf(change: Record<string, unknown> = {}): string {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const { carrier, device, parcel, jti } = who
+  const leaf = createHash('sha256')
+    .update(Buffer.concat([Buffer.of(0), verifyEntry()]))
+    .digest()
+  const claims = {
+    iss: 'https://vouchsafe.example',
+    aud: `urn:vouchsafe:carrier:${carrier}`,
+    jti: jti.toString('base64url'),
+    iat: Math.floor(timeMs / 1000),
+    exp: Math.floor(timeMs / 1000) + 86_400,
+    answer: 'yes',
+    parcel: parcel.toString('base64url'),
+    device: device.toString('base64url'),
+    level: 'chip+bureau',
+    leaf: leaf.toString('base64url'),
+    index: 5,
+    ...change,
+  }
+  return `${part({ alg: 'ES256', typ: 'answer+jwt' })}.${part(claims)}.c2ln`
+}

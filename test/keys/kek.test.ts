@@ -1,11 +1,26 @@
 // Key-encryption keys as files: every version that is there, and a fault that names its file but never its bytes.
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ensureDevPki } from '../../certs/generate.ts'
 import { systemClock } from '../../src/base/clock.ts'
-import { loadKeks } from '../../src/keys/kek.ts'
+import {
+  assertKekFolder,
+  eraseRetiredKeks,
+  listKeks,
+  loadKeks,
+  makeKek,
+  retireKeks,
+} from '../../src/keys/kek.ts'
 
 type Test = { testdir(content: Record<string, string>): string }
 const line = (bytes = randomBytes(32)) => bytes.toString('base64url')
@@ -131,5 +146,47 @@ t.test('a version that does not fit in the u32 of PROTOCOL section 3 is a fault 
       new RegExp(`kek-${version}\\.key`),
     )
   }
+  t.end()
+})
+
+t.test('a version is made whole, for its owner only, and never over one that is there', (t) => {
+  const directory = t.testdir({ 'kek-1.key': line(), '.kek-2.key.new': 'what a death left' })
+  t.equal(makeKek(directory, 2), false)
+  t.same(readdirSync(directory), ['kek-1.key', 'kek-2.key'])
+  t.equal(statSync(join(directory, 'kek-2.key')).mode & 0o777, 0o600)
+  const made = readFileSync(join(directory, 'kek-2.key'), 'utf8')
+  t.match(made, /^[\w-]{43}\n$/)
+  t.equal(makeKek(directory, 2), true)
+  t.equal(readFileSync(join(directory, 'kek-2.key'), 'utf8'), made)
+  t.same(listKeks(directory), [1, 2])
+  t.end()
+})
+
+t.test('lower versions are retired at once, and their bytes overwritten before they go', (t) => {
+  const files = { 'kek-1.key': line(), 'kek-2.key': line(), 'kek-3.key': line(), 'a.key': 'a' }
+  const root = t.testdir({ certs: files, kept: {} })
+  const [directory, kept] = [join(root, 'certs'), join(root, 'kept')]
+  t.same(retireKeks(directory, 3), [1, 2])
+  t.same([...loadKeks(directory).keys()], [3], 'no reader sees them any more')
+  const retired = ['.kek-1.key.retired', '.kek-2.key.retired']
+  t.same(readdirSync(directory), [...retired, 'a.key', 'kek-3.key'])
+  const before = readFileSync(join(directory, '.kek-1.key.retired'))
+  writeFileSync(join(kept, 'block'), before)
+  symlinkSync(join(kept, 'block'), join(directory, '.kek-9.key.retired'))
+  chmodSync(join(directory, '.kek-2.key.retired'), 0o400)
+  eraseRetiredKeks(directory)
+  t.same(readdirSync(directory), ['a.key', 'kek-3.key'])
+  const after = readFileSync(join(kept, 'block'))
+  t.equal(after.length, before.length)
+  t.notSame(after, before, 'overwritten')
+  eraseRetiredKeks(directory)
+  t.same(retireKeks(directory, 3), [], 'and again, with nothing left')
+  t.end()
+})
+
+t.test('a folder that cannot be written is told before anything begins', (t) => {
+  const directory = t.testdir({})
+  assertKekFolder(directory)
+  t.throws(() => assertKekFolder(join(directory, 'none')), /cannot be written; a new KEK is made there/)
   t.end()
 })

@@ -1,11 +1,15 @@
 // The keyring: keys ahead of use, one key per epoch whoever makes it, deleted at their end, nothing in clear.
 import { createSecretKey, randomBytes } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { dayMs, hourMs, manualClock } from '../../src/base/clock.ts'
+import { liveHolders } from '../../src/keys/holders.ts'
+import { loadKeks, makeKek } from '../../src/keys/kek.ts'
 import { Keyring } from '../../src/keys/keyring.ts'
 import { kindNames } from '../../src/keys/kinds.ts'
+import { rewrap } from '../../src/keys/rewrap.ts'
+import { openKey, openKeyringFile, readKeys } from '../../src/keys/store.ts'
 
 const startMs = Date.UTC(2026, 10, 24, 12)
 const kek = () => new Map([[1, createSecretKey(randomBytes(32))]])
@@ -81,4 +85,105 @@ t.test('no key lies in the file in clear, and a wrong KEK opens nothing', async 
   await t.rejects(Keyring.open({ file, keks: kek(), clock }), /does not open under KEK version 1/)
   const later = new Map([[2, createSecretKey(randomBytes(32))]])
   await t.rejects(Keyring.open({ file, keks: later, clock }), /needs KEK version 1/)
+})
+
+t.test(
+  'a new KEK version is found while tending and reported, but nothing is sealed under it yet',
+  async (t) => {
+    const [file, directory] = [join(t.testdir(), 'keyring.db'), join(t.testdir(), 'certs')]
+    mkdirSync(directory)
+    makeKek(directory, 1)
+    const clock = manualClock(startMs)
+    const ring = await Keyring.open({ file, keks: () => loadKeks(directory), clock, node: 'gateway-1' })
+    const db = openKeyringFile(file)
+    t.teardown(() => db.close())
+    const seen = () => liveHolders(db, clock.now())
+    t.same(seen(), [{ node: 'gateway-1', kekVersion: 1, seenAtMs: startMs }], 'reported at once')
+    makeKek(directory, 2)
+    clock.advance(15_000)
+    await ring.tend()
+    t.same(seen(), [{ node: 'gateway-1', kekVersion: 2, seenAtMs: startMs + 15_000 }])
+    clock.advance(30_000)
+    await ring.tend()
+    t.equal(seen()[0]?.seenAtMs, startMs + 15_000, 'not at every tending')
+    clock.advance(15_000)
+    await ring.tend()
+    t.equal(seen()[0]?.seenAtMs, startMs + 60_000, 'but within a minute')
+    clock.advance(hourMs)
+    await ring.tend()
+    t.ok(ring.get('challenge', ring.epochNow('challenge')))
+    t.same(
+      [...new Set(readKeys(db).map((row) => row.kek_version))],
+      [1],
+      'who has not loaded it can open all',
+    )
+    await ring.close()
+    t.same(seen(), [], 'removed on close')
+  },
+)
+
+t.test('a key made while all are wrapped anew is sealed under the new version', async (t) => {
+  const file = join(t.testdir(), 'keyring.db')
+  const keks = new Map([1, 2].map((version) => [version, createSecretKey(randomBytes(32))] as const))
+  const first = await Keyring.open({
+    file,
+    keks: new Map([...keks].slice(0, 1)),
+    clock: manualClock(startMs),
+  })
+  await first.close()
+  const db = openKeyringFile(file)
+  t.teardown(() => db.close())
+  let armed = false
+  const clock = {
+    mono: () => 0,
+    /** Asked last between sealing a key and writing it. */
+    now() {
+      const wrap = armed && new Error().stack?.includes('#insertSealed')
+      armed &&= !wrap
+      const given = { keks, version: 2, targets: {}, nowMs: startMs, also: () => {} }
+      if (wrap) t.same(rewrap(db, given), [])
+      return startMs + 10 * dayMs
+    },
+  }
+  armed = true
+  const ring = await Keyring.open({ file, keks, clock })
+  t.equal(armed, false, 'it happened')
+  t.same([...new Set(readKeys(db).map((row) => row.kek_version))], [2])
+  const day = ring.epochNow('record')
+  t.same(
+    ring.get('record', day)?.export(),
+    openKey(keks, readKeys(db, { kind: 'record', epoch: day })[0] as never),
+  )
+  await ring.close()
+})
+
+t.test('a folder of KEKs that cannot be read for a while takes nothing away', async (t) => {
+  const [file, directory] = [join(t.testdir(), 'keyring.db'), join(t.testdir(), 'certs')]
+  mkdirSync(directory)
+  makeKek(directory, 1)
+  const faults: unknown[] = []
+  const clock = manualClock(startMs)
+  const onFault = (cause: unknown) => faults.push(cause)
+  const ring = await Keyring.open({ file, keks: () => loadKeks(directory), clock, onFault })
+  t.teardown(() => ring.close())
+  renameSync(directory, `${directory}-away`)
+  clock.advance(hourMs)
+  await ring.tend()
+  t.match(faults, [{ code: 'ENOENT' }])
+  t.ok(ring.isUsable())
+  t.ok(ring.get('challenge', ring.epochNow('challenge')))
+})
+
+t.test('a key of a day long past is never made', async (t) => {
+  const file = join(t.testdir(), 'keyring.db')
+  const ring = await Keyring.open({ file, keks: kek(), clock: manualClock(startMs) })
+  t.teardown(() => ring.close())
+  const today = ring.epochNow('record')
+  t.ok(await ring.ofDay('record', today - 1), 'yesterday: the day may just have ended')
+  t.ok(await ring.ofDay('record', today + 3), 'a ledger whose time runs ahead')
+  await t.rejects(ring.ofDay('record', today - 2), /record of epoch \d+ is missing/)
+  t.same(
+    ring.all('record').map(({ epoch }) => epoch - today),
+    [-1, 0, 3],
+  )
 })

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { admitCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
-import { change, changesAfter, headOfChanges } from '../../src/registry/changes.ts'
+import { change, changesAfter, headOfChanges, seqOfChange } from '../../src/registry/changes.ts'
 import { addOperator } from '../../src/registry/operators.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 
@@ -97,4 +97,22 @@ t.test('a change names its act, subject and operator as JSON, and pages follow e
   t.notOk(JSON.stringify(all).includes(secret), 'no secret goes into the feed')
   t.same([...(await changesAfter(db, 0, 2)), ...(await changesAfter(db, 2, 2))], all)
   t.same(await changesAfter(db, 3, 10), [])
+})
+
+t.test('the first change of a kind about a subject is found, and no other', async (t) => {
+  const db = await openRegistry(join(t.testdir(), 'registry.db'))
+  t.teardown(() => db.destroy())
+  const write = (kind: 'destruction' | 'disclosure', subject: string) =>
+    change(
+      db,
+      () => ({ kind, subject, operator, nowMs: 1, act: { act: 'x' } }),
+      async () => {},
+    )
+  await write('disclosure', 'a')
+  await write('destruction', 'b')
+  await write('destruction', 'a')
+  await write('destruction', 'a')
+  t.equal(await seqOfChange(db, { kind: 'destruction', subject: 'a' }), 3)
+  t.equal(await seqOfChange(db, { kind: 'disclosure', subject: 'a' }), 1)
+  t.equal(await seqOfChange(db, { kind: 'disclosure', subject: 'b' }), undefined)
 })
