@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
+import { childEnvironment } from '../src/base/config.ts'
 import { type GatewayProcess, startGateway } from '../src/gateway-process.ts'
 import { hashJti, parseEntry } from '../src/ledger/entry.ts'
 import { prepareReader } from '../src/ledger/reader.ts'
@@ -124,7 +125,7 @@ await gateway.close()
 const fsck = await promisify(execFile)(
   process.execPath,
   [join(import.meta.dirname, '../src/launch.js'), 'ledger', 'fsck', '--file', join(dataDir, 'ledger.db')],
-  { env: { ...process.env, VOUCHSAFE_DATA: dataDir, VOUCHSAFE_CERTS: certsDir } },
+  { env: childEnvironment({ VOUCHSAFE_DATA: dataDir, VOUCHSAFE_CERTS: certsDir }) },
 ).then(
   ({ stdout }) => ({ code: 0, text: stdout }),
   (error: { code?: number; stdout?: string }) => ({ code: error.code ?? 1, text: String(error.stdout) }),

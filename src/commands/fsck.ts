@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { checkConsumed, checkNotes, checkRun, checkTiles, type Fault, type Kept } from '../ledger/fsck.ts'
 import type { FsckNews, FsckWork } from '../ledger/fsck-worker.ts'
-import { readHead } from '../ledger/head.ts'
+import { headFileOf, readHead } from '../ledger/head.ts'
 import { parseVkey, printVkey, type Vkey } from '../ledger/note.ts'
 import { prepareReader } from '../ledger/reader.ts'
 import { openLedgerReadOnly } from '../ledger/sqlite.ts'
@@ -78,7 +78,7 @@ async function check(io: CommandContext, { file, ledger, threads }: Work): Promi
     const { signed, published } = reader.checkpoint()
     const entries = reader.size()
     const began = io.clock.mono()
-    const kept = notesOf({ signed, published, head: readHead(join(file, '..', 'ledger-head.note')) })
+    const kept = notesOf({ signed, published, head: readHead(headFileOf(file)) })
     // A thread takes half a second to start: a small ledger is checked sooner here.
     const chosen = threads ?? (entries < entriesOfAThread ? 1 : availableParallelism())
     const run = await checkEntries(io, { db, file, entries, threads: chosen })

@@ -1,6 +1,5 @@
 // The ledger as the serving thread sees it: append and wait until it is durable. Appends of one turn travel
 // together; the worker commits them in groups (PROTOCOL section 9). It knows no proofs and keeps no keys.
-import { dirname, join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -9,6 +8,7 @@ import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
+import { headFileOf } from './head.ts'
 import type { Signed } from './integrator.ts'
 import {
   type Append,
@@ -249,8 +249,7 @@ export class Ledger {
 
   #start(): { worker: Worker; started: Promise<void> } {
     const { file, signer, witnessed = false } = this.#options
-    const headFile = join(dirname(file), 'ledger-head.note')
-    const checkpoints = signer && { signer, headFile, witnessed }
+    const checkpoints = signer && { signer, headFile: headFileOf(file), witnessed }
     const workerData: WorkerData = { file, checkpoints }
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     let fault: unknown

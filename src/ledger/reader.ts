@@ -8,8 +8,15 @@ import type { Signed } from './integrator.ts'
 import { printBundle, tileWidth } from './tile.ts'
 import { prepareTiles } from './tiles.ts'
 
+const own = (bytes: unknown) => Buffer.from(bytes as Uint8Array)
+
 /** Reads of the serving thread, on a handle of its own: WAL readers never wait for the writer. */
 export function prepareReader(db: DatabaseSync) {
+  return { ...prepareRows(db), ...prepareTree(db) }
+}
+
+/** Entries, private rows, and what was consumed or recorded. */
+function prepareRows(db: DatabaseSync) {
   const consumed = db.prepare(
     'select c.digest, c.idx, e.data, e.leaf from consumed c join entries e on e.idx = c.idx where challenge = ?',
   )
@@ -18,12 +25,6 @@ export function prepareReader(db: DatabaseSync) {
   const size = db.prepare('select max(idx) as idx from entries')
   const entry = db.prepare('select data, leaf from entries where idx = ?')
   const row = db.prepare('select day, subject_tag, card_tag, blob from private_rows where idx = ?')
-  const checkpoint = db.prepare('select size, note, published_size, published from checkpoints where id = 1')
-  const bundle = db.prepare('select data from entries where idx >= ? and idx < ? order by idx')
-  const tiles = prepareTiles(db)
-  const find = prepareFinding(db)
-  const nothing: Signed = { size: 0, note: '' }
-  const own = (bytes: unknown) => Buffer.from(bytes as Uint8Array)
   return {
     findConsumed(challenge: Buffer) {
       const found = consumed.get(challenge)
@@ -57,15 +58,33 @@ export function prepareReader(db: DatabaseSync) {
         }
       )
     },
+  }
+}
+
+const nothing: Signed = { size: 0, note: '' }
+
+/** Checkpoints, tiles, and what is found by a key. */
+function prepareTree(db: DatabaseSync) {
+  const checkpoint = db.prepare('select size, note, published_size, published from checkpoints where id = 1')
+  const bundle = db.prepare('select data from entries where idx >= ? and idx < ? order by idx')
+  const dataOf = db.prepare('select data from entries where idx = ?')
+  const last = db.prepare('select max(idx) as idx from entries')
+  const tiles = prepareTiles(db)
+  const find = prepareFinding(db)
+  const countEntries = () => Number(last.get()?.['idx'] ?? -1) + 1
+
+  function readCheckpoint(): { signed: Signed; published: Signed } {
+    const row = checkpoint.get()
+    if (!row) return { signed: nothing, published: nothing }
+    return {
+      signed: { size: Number(row['size']), note: String(row['note']) },
+      published: { size: Number(row['published_size']), note: String(row['published']) },
+    }
+  }
+
+  return {
     /** The latest that we signed, and what of it may be shown; size 0 before the first. */
-    checkpoint(): { signed: Signed; published: Signed } {
-      const row = checkpoint.get()
-      if (!row) return { signed: nothing, published: nothing }
-      return {
-        signed: { size: Number(row['size']), note: String(row['note']) },
-        published: { size: Number(row['published_size']), note: String(row['published']) },
-      }
-    },
+    checkpoint: readCheckpoint,
     /** @throws Error beyond what was integrated */
     readTile: tiles.read,
     /** @throws Error beyond the last entry */
@@ -76,9 +95,9 @@ export function prepareReader(db: DatabaseSync) {
     /** Index of the verification with this token id, in the tree or not yet. */
     indexOfJti(jti: Buffer): number | undefined {
       const hash = hashJti(jti)
-      const sizes = { integrated: this.checkpoint().signed.size, entries: this.size() }
+      const sizes = { integrated: readCheckpoint().signed.size, entries: countEntries() }
       return find('jti', hash, sizes).find((index) => {
-        const row = entry.get(index)
+        const row = dataOf.get(index)
         return row && parseEntry(own(row['data']))?.jtiHash?.equals(hash)
       })
     },
