@@ -1,8 +1,9 @@
 // One gateway process: opens its resources in order, builds the three listeners, closes all in reverse.
 // Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
-import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Server } from 'node:tls'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
@@ -10,9 +11,11 @@ import { createDirectory, type Directory } from '../plugins/directory.ts'
 import { createMetrics, type Metrics } from '../plugins/metrics.ts'
 import { createTokenHolders } from '../plugins/token-holders.ts'
 import { buildCarrierApp, buildDeviceApp, buildOperatorApp, type Common, carrierTls } from './app.ts'
+import { printBase64url } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
+import { openPoster } from './base/http.ts'
 import { readPem } from './base/pem.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
@@ -30,6 +33,7 @@ import { openRegistry } from './registry/schema.ts'
 import { followRevocations, hasSerial } from './revocation-list.ts'
 import type { ReceiptRoutes } from './routes/receipts.ts'
 import { createMemoryStore } from './store/memory.ts'
+import { publishWitnessed, readWitnesses, witnessLimits } from './witnesses.ts'
 
 export type Gateway = {
   device: FastifyInstance
@@ -39,6 +43,8 @@ export type Gateway = {
   close(): Promise<void>
   readiness(): Record<string, boolean>
   warnings: readonly string[]
+  /** What receipts are checked with. */
+  ledgerVkey: string
 }
 
 export type GatewayOptions = { config: Config; clock: Clock; log: FastifyBaseLogger }
@@ -69,6 +75,7 @@ async function openParts(
   const { db, registry } = await openRegistryReader({ config, clock, log }, closers)
   const ledger = await openLedgerOf({ config, clock, log }, { keyring, metrics })
   closers.push(() => ledger.close())
+  closers.push(openWitnesses({ config, clock, log }, ledger))
   const recorder = appendChanges({
     db,
     ledger,
@@ -118,7 +125,8 @@ async function openParts(
   })
   for (const app of [device, carrier, operator]) closers.push(() => app.close())
   const listen = () => listenAll({ device, carrier, operator }, config)
-  return { device, carrier, operator, listen, close: closeAll, readiness, warnings }
+  const ledgerVkey = ledgerVkeyOf(config)
+  return { device, carrier, operator, listen, close: closeAll, readiness, warnings, ledgerVkey }
 }
 
 type Context = GatewayOptions
@@ -127,8 +135,9 @@ async function openKeyring(config: Config, clock: Clock, log: FastifyBaseLogger)
   const tokenKey = join(config.VOUCHSAFE_CERTS, 'token.key')
   return Keyring.open({
     file: join(config.VOUCHSAFE_DATA, 'keyring.db'),
-    keks: loadKeks(config.VOUCHSAFE_CERTS),
+    keks: () => loadKeks(config.VOUCHSAFE_CERTS),
     clock,
+    node: `${hostname()}/${process.pid}/${printBase64url(randomBytes(4))}`,
     adopt: existsSync(tokenKey) ? { token: createPrivateKey(readFileSync(tokenKey)) } : {},
     onFault: (err) => log.error({ err }, 'keyring not tended'),
   })
@@ -157,12 +166,40 @@ function openLedgerOf(
       tag: (await keyring.ofDay('tag', day)).export(),
     }),
     onGroup: ({ size }) => metrics.ledgerGroups.observe(size),
-    signer: {
-      name: new URL(config.VOUCHSAFE_ORIGIN).hostname,
-      key: createPrivateKey(readFileSync(join(config.VOUCHSAFE_CERTS, 'ledger.key'))),
-    },
+    signer: ledgerSignerOf(config),
+    witnessed: config.WITNESS_QUORUM > 0,
     onUnsigned: (reason) => log.error({ reason }, 'ledger not signed'),
   })
+}
+
+/** The name and key that the ledger signs with. */
+const ledgerSignerOf = ({ VOUCHSAFE_ORIGIN, VOUCHSAFE_CERTS }: Config) => ({
+  name: new URL(VOUCHSAFE_ORIGIN).hostname,
+  key: createPrivateKey(readFileSync(join(VOUCHSAFE_CERTS, 'ledger.key'))),
+})
+
+function ledgerVkeyOf(config: Config): string {
+  const { name, key } = ledgerSignerOf(config)
+  return printVkey(name, key)
+}
+
+/** Follows the ledger with its witnesses, if there are any. Returns what ends it. */
+function openWitnesses({ config, log }: Context, ledger: Ledger): () => Promise<void> {
+  const witnesses = readWitnesses(config, ledgerSignerOf(config).key)
+  if (witnesses.length === 0) return async () => {}
+  const poster = openPoster(witnessLimits)
+  const { postText } = poster
+  const publisher = publishWitnessed({
+    ...{ ledger, witnesses, quorum: config.WITNESS_QUORUM, postText },
+    onChange(witness, fault) {
+      if (!fault) log.info({ witness }, 'witness cosigns again')
+      else log.warn({ witness, reason: fault.reason, err: fault.cause }, 'witness does not cosign')
+    },
+  })
+  return async () => {
+    await publisher.close()
+    await poster.close()
+  }
 }
 
 /** For receipts only. A key that is not there was destroyed, unless the keyring could not be read. */
@@ -246,7 +283,6 @@ function openDirectoryOf(
   given: { keyring: Keyring; tokens: ReturnType<typeof createTokenHolders> },
 ): Directory {
   const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
-  const ledgerKey = createPrivateKey(file('ledger.key'))
   const source =
     config.VOUCHSAFE_MODE === 'development'
       ? { signWith: createPrivateKey(file('directory.key')) }
@@ -255,7 +291,7 @@ function openDirectoryOf(
           signedBy: createPublicKey(file('directory.pub')),
         }
   const onFault = (err: unknown) => log.error({ err }, 'directory not renewed')
-  const ledgerVkey = printVkey(new URL(config.VOUCHSAFE_ORIGIN).hostname, ledgerKey)
+  const ledgerVkey = ledgerVkeyOf(config)
   return createDirectory({ ...given, ledgerVkey, minFirmware: config.MIN_FIRMWARE, clock, source, onFault })
 }
 

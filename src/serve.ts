@@ -43,7 +43,8 @@ export async function serve(print: Print): Promise<void> {
     const { openGateway } = await loading
     gateway = await openGateway({ config, clock: systemClock, log })
     const ports = await gateway.listen()
-    printStart(print, { config, ports, first, mocked: mock !== undefined, warnings: gateway.warnings })
+    const { warnings, ledgerVkey } = gateway
+    printStart(print, { config, ports, first, mocked: mock !== undefined, warnings, ledgerVkey })
   } catch (error) {
     await gateway?.close()
     await endChild(mock?.process)
@@ -71,9 +72,11 @@ type Started = {
   first: FirstStart | undefined
   mocked: boolean
   warnings: readonly string[]
+  ledgerVkey: string
 }
 
-function printStart(print: Print, { config, ports, first, mocked, warnings }: Started): void {
+function printStart(print: Print, started: Started): void {
+  const { config, ports, first, mocked, warnings, ledgerVkey } = started
   const ca = join(config.VOUCHSAFE_CERTS, 'gateway-ca.crt')
   const fingerprint = existsSync(ca) ? new X509Certificate(readFileSync(ca)).fingerprint256 : 'not here'
   if (first && first.made !== '') print(first.made)
@@ -89,6 +92,8 @@ function printStart(print: Print, { config, ports, first, mocked, warnings }: St
   if (config.REDIS_URL === '') print(`                     ${memoryStoreWarning}`)
   print(`  databases          ${config.VOUCHSAFE_DATA}/{registry,ledger,keyring}.db (SQLite)`)
   print(`  keys               ${config.VOUCHSAFE_CERTS} (see certs/README.md)`)
+  print(`  ledger key         ${ledgerVkey}`)
+  print('                     what "vouchsafe receipt verify" checks with')
   for (const warning of [...(first?.warnings ?? []), ...warnings]) print(`  warning            ${warning}`)
   if (first && existsSync(demoDeviceFile(config.VOUCHSAFE_DATA))) {
     print('')

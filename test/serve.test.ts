@@ -1,6 +1,6 @@
 // `vouchsafe serve` as a person runs it: what the first start says, what a second one does not, how it ends.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { X509Certificate } from 'node:crypto'
+import { createPublicKey, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { Agent, get } from 'node:https'
@@ -10,6 +10,7 @@ import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { printVkey } from '../src/base/vkey.ts'
 
 const launch = fileURLToPath(new URL('../src/launch.js', import.meta.url))
 const readyMsMax = 10_000
@@ -121,6 +122,12 @@ t.test('the first start says all that is needed, and each word of it is true', a
   }
   t.equal(find(/^\s+keys\s+(\S+)/m), folders.certsDir)
   t.ok(existsSync(join(folders.certsDir, 'kek-1.key')))
+  const ledgerKey = createPublicKey(readFileSync(join(folders.certsDir, 'ledger.pub')))
+  t.equal(
+    find(/^\s+ledger key\s+(\S+)$/m),
+    printVkey('localhost', ledgerKey),
+    'what receipts are checked with',
+  )
   t.equal((await end(served)).code, 0)
 })
 

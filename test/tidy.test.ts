@@ -33,6 +33,7 @@ const placed: Record<string, string> = {
   'src/nodes.ts': 'src/app',
   'src/recorder.ts': 'src/app',
   'src/revocation-list.ts': 'src/app',
+  'src/witnesses.ts': 'src/app',
   'src/app.ts': 'src/app',
   'src/development.ts': 'src/serve',
   'src/pki-stamp.ts': 'src/serve',

@@ -30,7 +30,7 @@ export async function runDirectory(args: string[], io: CommandContext): Promise<
   const { config, clock } = io
   const keyring = await Keyring.open({
     file: join(io.dataDir, 'keyring.db'),
-    keks: loadKeks(io.certsDir),
+    keks: () => loadKeks(io.certsDir),
     clock,
   })
   try {

@@ -293,6 +293,7 @@ async function startListener(t: Test) {
         onChange: () => () => {},
       },
       isRevoked: () => false,
+      receipts: { ledger: undefined as never, recordKeyOf: async () => undefined },
     },
   )
   await app.listen({ host: '127.0.0.1', port: 0 })

@@ -1,0 +1,51 @@
+// The little HTTP that the gateway speaks as a client beside the bureau: a text out, a short text back, within a
+// deadline of our own. It knows nobody in particular.
+import { Agent } from 'undici'
+
+/** What came back, whatever it was; `type` is the content type as sent, empty if none was. */
+export type TextReply = { status: number; type: string; text: string }
+export type PostText = (url: string, body: string) => Promise<TextReply>
+
+/**
+ * Runs `work` for at most `ms`. The timer is our own: undici's fire late, and an abort does not free a request
+ * that waits for a connection.
+ * @throws Error after `ms`; what `work` then still does is aborted and its end not heard
+ */
+export async function withDeadline<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController()
+  const call = work(abort.signal)
+  call.catch(() => {}) // After the deadline nobody waits for it; until then the race hears it.
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const error = new Error(`no answer within ${ms} ms`)
+      reject(error)
+      abort.abort(error)
+    }, ms)
+  })
+  try {
+    return await Promise.race([call, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Posts over connections that are kept; answers beyond `bytesMax` and all redirections are errors. */
+export function openPoster({ deadlineMs, bytesMax }: { deadlineMs: number; bytesMax: number }): {
+  postText: PostText
+  close(): Promise<void>
+} {
+  const agent = new Agent({ connect: { timeout: deadlineMs }, maxResponseSize: bytesMax })
+  const postText: PostText = (url, body) =>
+    withDeadline(deadlineMs, async (signal) => {
+      const { origin, pathname } = new URL(url)
+      const headers = { 'content-type': 'text/plain; charset=utf-8' }
+      const response = await agent.request({
+        ...{ origin, path: pathname, method: 'POST', headers, body, signal },
+      })
+      const type = response.headers['content-type']
+      const text = await response.body.text()
+      return { status: response.statusCode, type: typeof type === 'string' ? type : '', text }
+    })
+  return { postText, close: () => agent.destroy() }
+}
