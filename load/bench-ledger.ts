@@ -124,10 +124,17 @@ async function loopDelay(work: () => Promise<unknown>): Promise<number> {
 const rounded = (value: number, digits = 1) => Number(value.toFixed(digits))
 const say = (text: string) => console.log(text)
 
+/** Until the tree has caught up with a burst, and its search blocks are filed. */
+async function settled(ledger: Ledger): Promise<void> {
+  while (ledger.signed().size < (await ledger.size())) await new Promise((resolve) => setTimeout(resolve, 50))
+  await new Promise((resolve) => setTimeout(resolve, 3000))
+}
+
 async function measureCosts(file: string) {
   const ledger = await openAt(file)
   await appendAll(ledger, makeEntries(20_000), 1024) // Warm.
   const serial = await perSecond(500, () => appendAll(ledger, makeEntries(500), 1))
+  await settled(ledger)
   const many = makeEntries(60_000)
   const before = process.threadCpuUsage()
   const group = await perSecond(many.length, () => appendAll(ledger, many, 1024))
@@ -135,6 +142,7 @@ async function measureCosts(file: string) {
   const servingMicros = rounded((spent.user + spent.system) / many.length)
   say(`one at a time        ${Math.round(serial)} entries/s: one fsync each`)
   say(`1,024 at once        ${Math.round(group)} entries/s, ${servingMicros} us of the serving thread each`)
+  await settled(ledger)
   const latencies = await appendOpenLoop(ledger, 1000, 15)
   const [p50, p99, worst] = [0.5, 0.99, 1].map((q) => rounded(quantile(latencies, q), 2))
   say(`1,000/s, open loop   p50 ${p50} ms, p99 ${p99} ms, worst ${worst} ms`)
@@ -284,7 +292,7 @@ async function measureGrowth(file: string) {
     const rssMb = Math.round(process.memoryUsage.rss() / 1e6)
     say(`${(part + 1) * tenth} entries   ${Math.round(tenth / elapsed)} entries/s, ${rssMb} MB`)
   }
-  while (ledger.signed().size < (await ledger.size())) await new Promise((resolve) => setTimeout(resolve, 50))
+  await settled(ledger)
   measureProofs(ledger)
   await ledger.close()
   return rounded((rates.at(-1) as number) / (rates[0] as number), 2)

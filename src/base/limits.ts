@@ -54,7 +54,8 @@ export const limits = {
   /** An act and its blind must fit in one T2L value. */
   actBytesMax: 0xffff - 64,
   ledgerQueueMax: 8192,
-  checkpointEveryMs: 500,
+  /** From the first entry that no checkpoint covers: with the time it takes, at least one each second. */
+  checkpointEveryMs: 800,
   consumedKeepMs: 3_600_000,
   // Store
   nodeBeatMs: 2000,

@@ -1,5 +1,6 @@
 // What we seal at rest and on the wire: nonce12 random || AES-256-GCM ciphertext || tag16 (PROTOCOL section 1).
-import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
+import { takeRandom } from './bytes.ts'
 
 export const nonceBytes = 12
 export const tagBytes = 16
@@ -7,7 +8,7 @@ export const sealOverhead = nonceBytes + tagBytes
 
 /** Seals `plain` under a 256-bit key, bound to `aad`. */
 export function seal(key: KeyObject, plain: Uint8Array, aad: Uint8Array): Buffer {
-  const nonce = randomBytes(nonceBytes)
+  const nonce = takeRandom(nonceBytes)
   const cipher = createCipheriv('aes-256-gcm', key, nonce)
   cipher.setAAD(aad)
   return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()])

@@ -1,8 +1,8 @@
 // How an entry is found by its token id, a person or a card without an index in random order, which would cost
-// every commit pages all over the file: full blocks of entries are sorted once and split by the first bits of
-// the key, so that a search reads one small row of each block (docs/LEDGER.md). Pure but for a handle.
+// every commit pages all over the file: full blocks of entries are split once by the first bits of the key, so
+// that a search reads one small row of each block (docs/LEDGER.md). Rebuilt from the entries if it is lost.
 import type { DatabaseSync } from 'node:sqlite'
-import { parseEntry } from './entry.ts'
+import { u64 } from '../base/bytes.ts'
 
 /** What a search is by; the numbers are at rest. */
 export const findKind = { jti: 1, subject: 2, card: 3 } as const
@@ -13,7 +13,6 @@ const spans = [
   { span: 1, blockSize: 4096, parts: 16 },
   { span: 2, blockSize: 65_536, parts: 256 },
 ] as const
-type Span = (typeof spans)[number]
 
 /** Of a key, 8 bytes; then the place in its block as u16. */
 const prefixBytes = 8
@@ -21,82 +20,132 @@ const rowBytes = prefixBytes + 2
 
 const partOf = (key: Uint8Array, parts: number) => ((key[0] as number) * parts) >> 8
 
-type Keys = { jti: Buffer | undefined; subject: Buffer; card: Buffer }
+const firstPlace = spans[0].blockSize
+const smallInLarge = spans[1].blockSize / firstPlace
 
-/** Reads keys of a run of entries, in order. */
+/** Where the token's hash lies in the data of a verification, and the type before it: fields are of fixed size. */
+const typeAt = 27
+const jtiHashAt = 116
+
+type Lists = Record<FindKind, Buffer[][]>
+const newLists = (): Lists => ({ jti: [], subject: [], card: [] })
+const kinds = Object.keys(findKind) as FindKind[]
+
+/** The first bytes of each key of a run of entries, in order; null for a token where an entry has none. */
 function prepareKeys(db: DatabaseSync) {
   const rows = db.prepare(
-    'select e.data, p.subject_tag, p.card_tag from entries e join private_rows p on p.idx = e.idx where e.idx >= ? and e.idx < ? order by e.idx',
+    `select case when substr(e.data, ${typeAt}, 1) = x'01' then substr(e.data, ${jtiHashAt}, ${prefixBytes}) end,
+       substr(p.subject_tag, 1, ${prefixBytes}), substr(p.card_tag, 1, ${prefixBytes})
+     from entries e join private_rows p on p.idx = e.idx where e.idx >= ? and e.idx < ? order by e.idx`,
   )
-  return function* read(begin: number, end: number): Generator<Keys> {
-    for (const row of rows.iterate(begin, end)) {
-      yield {
-        jti: parseEntry(Buffer.from(row['data'] as Uint8Array))?.jtiHash,
-        subject: Buffer.from(row['subject_tag'] as Uint8Array),
-        card: Buffer.from(row['card_tag'] as Uint8Array),
-      }
-    }
+  rows.setReturnArrays(true)
+  type Row = [jti: Uint8Array | null, subject: Uint8Array, card: Uint8Array]
+  return (begin: number, end: number) => rows.all(begin, end) as unknown as Row[]
+}
+
+/** Reads and writes rows of blocks; how far they go is row 0 of kind 0. */
+function prepareBlocks(db: DatabaseSync) {
+  const insert = db.prepare(
+    'insert or replace into finds (kind, span, part, block, rows) values (?, ?, ?, ?, ?)',
+  )
+  const read = db.prepare('select rows from finds where kind = ? and span = ? and part = ? and block = ?')
+  const remove = db.prepare('delete from finds where kind = ? and span = 1 and part = ? and block = ?')
+  return {
+    /** Entries below this are filed. */
+    filed(): number {
+      const row = read.get(0, 0, 0, 0)
+      return row ? Number(Buffer.from(row['rows'] as Uint8Array).readBigUInt64BE()) : 0
+    },
+    setFiled: (entries: number) => insert.run(0, 0, 0, 0, u64(entries)),
+    put(kind: FindKind, at: { span: number; part: number; block: number }, rows: readonly Buffer[]): void {
+      if (rows.length > 0) insert.run(findKind[kind], at.span, at.part, at.block, Buffer.concat(rows))
+    },
+    /** Takes a small block's part away. */
+    take(kind: FindKind, part: number, block: number): Buffer {
+      const row = read.get(findKind[kind], 1, part, block)
+      remove.run(findKind[kind], part, block)
+      return row ? Buffer.from(row['rows'] as Uint8Array) : Buffer.alloc(0)
+    },
   }
 }
 
-/** Sorts the keys of one block into its parts: per kind and part the rows, one after the other. */
-function sortBlock(keys: Iterable<Keys>, parts: number) {
-  const rows: Record<FindKind, Buffer[][]> = { jti: [], subject: [], card: [] }
-  let place = 0
-  for (const found of keys) {
-    for (const kind of Object.keys(findKind) as FindKind[]) {
-      const key = found[kind]
-      if (!key) continue
-      const row = Buffer.allocUnsafe(rowBytes)
-      key.copy(row, 0, 0, prefixBytes)
-      row.writeUInt16BE(place, prefixBytes)
-      const part = partOf(key, parts)
-      const list = rows[kind][part]
-      if (list) list.push(row)
-      else rows[kind][part] = [row]
-    }
-    place++
-  }
-  return rows
-}
-
-/** Whether blocks of the spans end within (before, size]: then `fileBlocks` has something to do. */
-export const blocksDue = (before: number, size: number) =>
-  spans.some(({ blockSize }) => Math.floor(size / blockSize) > Math.floor(before / blockSize))
-
-/** Files away the blocks that are full at `size` and were not at `before`; within the caller's transaction. */
+/**
+ * Files blocks little by little, so that no commit waits for it: a step reads a few entries, and every 4,096th
+ * writes what was read. What a process that died had read is read again by the next.
+ */
 export function prepareFiling(db: DatabaseSync) {
   const keys = prepareKeys(db)
-  const insert = db.prepare('insert into finds (kind, span, part, block, rows) values (?, ?, ?, ?, ?)')
-  const remove = db.prepare('delete from finds where kind = ? and span = 1 and part = ? and block = ?')
+  const blocks = prepareBlocks(db)
+  let lists = newLists()
+  let at = blocks.filed()
 
-  function fileBlock({ span, blockSize, parts }: Span, block: number): void {
-    const rows = sortBlock(keys(block * blockSize, (block + 1) * blockSize), parts)
-    for (const [kind, byPart] of Object.entries(rows) as [FindKind, Buffer[][]][]) {
-      for (const [part, list] of byPart.entries()) {
-        if (list) insert.run(findKind[kind], span, part, block, Buffer.concat(list))
+  function take(end: number): void {
+    for (const row of keys(at, end)) {
+      for (const [i, kind] of kinds.entries()) {
+        const key = row[i]
+        if (key) addRow(lists[kind], key, { place: at % firstPlace, parts: spans[0].parts })
       }
+      at++
     }
   }
 
-  /** The small blocks that a large one replaces. */
-  function removeSmall(block: number): void {
-    const small = spans[0]
-    const each = spans[1].blockSize / small.blockSize
-    for (const kind of Object.values(findKind)) {
-      for (let part = 0; part < small.parts; part++) {
-        for (let at = block * each; at < (block + 1) * each; at++) remove.run(kind, part, at)
+  /** Writes the small block that ends here, and the large one if it is its last; in one transaction. */
+  function write(): void {
+    const block = at / firstPlace - 1
+    db.exec('begin immediate')
+    try {
+      // Another process may have come first: then its rows stand, and they are the same.
+      if (blocks.filed() < at) {
+        for (const kind of kinds) {
+          for (const [part, rows] of lists[kind].entries())
+            blocks.put(kind, { span: 1, part, block }, rows ?? [])
+        }
+        if (at % spans[1].blockSize === 0) joinBlocks(blocks, at / spans[1].blockSize - 1)
+        blocks.setFiled(at)
       }
+      db.exec('commit')
+    } catch (error) {
+      if (db.isTransaction) db.exec('rollback')
+      at -= firstPlace // Tried again from the start of the block.
+      throw error
+    } finally {
+      lists = newLists()
     }
   }
 
-  return function fileBlocks(before: number, size: number): void {
-    for (const span of spans) {
-      const end = Math.floor(size / span.blockSize)
-      for (let block = Math.floor(before / span.blockSize); block < end; block++) {
-        fileBlock(span, block)
-        if (span.span === 2) removeSmall(block)
+  /** Goes on for at most `count` entries below `size`; true if some are left. Throws what SQLite throws. */
+  return function file(size: number, count: number): boolean {
+    const end = Math.min(size, at + count, (Math.floor(at / firstPlace) + 1) * firstPlace)
+    if (end > at) take(end)
+    if (end % firstPlace === 0 && end > blocks.filed()) write()
+    return at < size
+  }
+}
+
+function addRow(parts: Buffer[][], key: Uint8Array, given: { place: number; parts: number }): void {
+  const row = Buffer.allocUnsafe(rowBytes)
+  row.set(key)
+  row.writeUInt16BE(given.place, prefixBytes)
+  const part = partOf(key, given.parts)
+  const list = parts[part]
+  if (list) list.push(row)
+  else parts[part] = [row]
+}
+
+/** Makes a large block of its small ones: only the parts are finer and the places larger. */
+function joinBlocks(blocks: ReturnType<typeof prepareBlocks>, block: number): void {
+  const [small, large] = spans
+  for (const kind of kinds) {
+    for (let part = 0; part < small.parts; part++) {
+      const parts: Buffer[][] = []
+      for (let i = 0; i < smallInLarge; i++) {
+        const rows = blocks.take(kind, part, block * smallInLarge + i)
+        for (let at = 0; at < rows.length; at += rowBytes) {
+          const place = i * small.blockSize + rows.readUInt16BE(at + prefixBytes)
+          addRow(parts, rows.subarray(at, at + prefixBytes), { place, parts: large.parts })
+        }
       }
+      for (const [at, rows] of parts.entries()) blocks.put(kind, { span: 2, part: at, block }, rows ?? [])
     }
   }
 }
@@ -105,33 +154,31 @@ export function prepareFiling(db: DatabaseSync) {
 export function prepareFinding(db: DatabaseSync) {
   const rowsOf = db.prepare('select block, rows from finds where kind = ? and span = ? and part = ?')
   const keys = prepareKeys(db)
+  const blocks = prepareBlocks(db)
 
-  /**
-   * Indices of entries that may have the key, lowest first.
-   * @param sizes `integrated`: what the last checkpoint covers; `entries`: how many there are
-   */
-  return function find(
-    kind: FindKind,
-    key: Buffer,
-    sizes: { integrated: number; entries: number },
-  ): number[] {
+  /** Indices below `size` of entries that may have the key, lowest first. */
+  return function find(kind: FindKind, key: Buffer, size: number): number[] {
     const found: number[] = []
     const prefix = key.subarray(0, prefixBytes)
     for (const { span, blockSize, parts } of spans) {
       for (const { block, rows } of rowsOf.iterate(findKind[kind], span, partOf(key, parts))) {
-        const bytes = rows as Uint8Array
-        for (let at = 0; at < bytes.length; at += rowBytes) {
-          if (bytes[at] !== prefix[0] || prefix.compare(bytes, at, at + prefixBytes) !== 0) continue
-          const place = ((bytes[at + 8] as number) << 8) | (bytes[at + 9] as number)
+        for (const place of placesOf(rows as Uint8Array, prefix))
           found.push(Number(block) * blockSize + place)
-        }
       }
     }
-    let index = Math.floor(sizes.integrated / spans[0].blockSize) * spans[0].blockSize
-    for (const row of keys(index, sizes.entries)) {
-      if (row[kind]?.subarray(0, prefixBytes).equals(prefix)) found.push(index)
+    let index = blocks.filed()
+    const column = kinds.indexOf(kind)
+    for (const row of keys(index, size)) {
+      if (row[column] && prefix.equals(row[column])) found.push(index)
       index++
     }
     return found.sort((a, b) => a - b)
+  }
+}
+
+function* placesOf(rows: Uint8Array, prefix: Buffer): Generator<number> {
+  for (let at = 0; at < rows.length; at += rowBytes) {
+    if (rows[at] !== prefix[0] || prefix.compare(rows, at, at + prefixBytes) !== 0) continue
+    yield ((rows[at + prefixBytes] as number) << 8) | (rows[at + prefixBytes + 1] as number)
   }
 }

@@ -1,7 +1,6 @@
 // The last checkpoint that was signed, in a file beside the ledger: a ledger that was put back from an older
 // backup must not sign another tree of a size that others have seen. The idea is sunlight's lock backend.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { parseCheckpoint } from './checkpoint.ts'
 import { checkNote, parseNote, type Vkey } from './note.ts'
 
@@ -22,14 +21,9 @@ export function writeHead(file: string, note: string): void {
   } finally {
     closeSync(fd)
   }
-  // Dying before this line leaves the old head, and a note that nobody has seen.
+  // Dying before this line leaves the old head, and a note that nobody has seen. The folder is not synced: a power
+  // cut may bring back the head before, which is still one that the ledger must agree with.
   renameSync(next, file)
-  const folder = openSync(dirname(file), 'r')
-  try {
-    fsyncSync(folder)
-  } finally {
-    closeSync(folder)
-  }
 }
 
 /** The entries, the tiles or the last checkpoint are not what was signed: nothing more may be signed. */

@@ -95,8 +95,7 @@ function prepareTree(db: DatabaseSync) {
     /** Index of the verification with this token id, in the tree or not yet. */
     indexOfJti(jti: Buffer): number | undefined {
       const hash = hashJti(jti)
-      const sizes = { integrated: readCheckpoint().signed.size, entries: countEntries() }
-      return find('jti', hash, sizes).find((index) => {
+      return find('jti', hash, countEntries()).find((index) => {
         const row = dataOf.get(index)
         return row && parseEntry(own(row['data']))?.jtiHash?.equals(hash)
       })

@@ -8,6 +8,7 @@ import { randomId, sha256 } from '../base/bytes.ts'
 import { dayMs, epochOf } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import * as format from './entry.ts'
+import { prepareFiling } from './finds.ts'
 import { leafHash } from './hash.ts'
 import { LedgerInconsistent } from './head.ts'
 import { prepareIntegrator } from './integrator.ts'
@@ -28,10 +29,11 @@ export type WorkerData = {
   checkpoints: { signer: Signer; headFile: string; witnessed: boolean } | undefined
 }
 
-const { file, checkpoints } = workerData as WorkerData
-const db = openLedgerFile(file)
+const { file: databaseFile, checkpoints } = workerData as WorkerData
+const db = openLedgerFile(databaseFile)
 const writer = prepareWriter(db)
 const integrator = checkpoints && prepareIntegrator({ db, ...checkpoints })
+const file = checkpoints && prepareFiling(db)
 const keys = new Map<number, Keys>()
 const queue: Queued[] = []
 /** The day whose keys were asked for; the queue is held until the answer. */
@@ -39,6 +41,10 @@ let awaited: { day: number; refused: boolean } | undefined
 let running = false
 let closing = false
 let nextCheckpoint: NodeJS.Timeout | undefined
+let nextFiling: NodeJS.Immediate | undefined
+let filedBelow = 0
+/** Some 2 ms of work: appends wait no longer for it. */
+const filedAtOnce = 512
 
 const post = (message: FromWorker) => port.postMessage(message)
 
@@ -46,7 +52,7 @@ port.on('message', (message: ToWorker) => {
   if (message.kind === 'append') takeAppends(message)
   else if (message.kind === 'keys') takeKeys(message)
   else if (message.kind === 'close') closing = true
-  else if (message.kind === 'publish') integrator?.publish(message)
+  else if (message.kind === 'publish') publish(message)
   else if (awaited?.day === message.day) awaited.refused = true
   void run()
 })
@@ -75,6 +81,8 @@ function checkpoint(): boolean {
     const made = integrator?.step()
     if (!made) return true
     post({ kind: 'checkpoint', size: made.size, note: made.note })
+    filedBelow = made.size
+    if (!closing) nextFiling ??= setImmediate(fileSome)
     // Between two steps appends have their turn.
     if (made.more && closing) return checkpoint()
     if (made.more) nextCheckpoint = setTimeout(checkpoint, 0)
@@ -99,16 +107,34 @@ async function run(): Promise<void> {
   if (running) return
   running = true
   // Dying while anything waits here loses only appends that nobody was told of: their retries run afresh.
-  while (queue.length > 0 && commitGroup()) await turn()
+  while (queue.length > 0 && commitGroup()) {
+    if (!closing) nextCheckpoint ??= setTimeout(checkpoint, limits.checkpointEveryMs)
+    await turn()
+  }
   running = false
-  if (queue.length > 0) return
-  if (!closing) {
-    nextCheckpoint ??= setTimeout(checkpoint, limits.checkpointEveryMs)
-  } else {
-    clearTimeout(nextCheckpoint)
-    checkpoint()
-    db.close()
-    port.close()
+  if (queue.length > 0 || !closing) return
+  clearTimeout(nextCheckpoint)
+  clearImmediate(nextFiling)
+  checkpoint()
+  db.close()
+  port.close()
+}
+
+function publish(message: Extract<ToWorker, { kind: 'publish' }>): void {
+  try {
+    integrator?.publish(message)
+  } catch (error) {
+    post({ kind: 'unsigned', reason: nameSqliteError(error) }) // Witnesses are asked again for the next one.
+  }
+}
+
+/** Search blocks of what is in the tree: a little at a time, between groups. */
+function fileSome(): void {
+  nextFiling = undefined
+  try {
+    if (file?.(filedBelow, filedAtOnce) && !closing) nextFiling = setImmediate(fileSome)
+  } catch {
+    // A full or busy disk: the next checkpoint tries again, and a search reads what is not filed.
   }
 }
 
