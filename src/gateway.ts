@@ -53,7 +53,13 @@ export type GatewayOptions = { config: Config; clock: Clock; log: FastifyBaseLog
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const closers: (() => unknown)[] = []
   const closeAll = async () => {
-    for (const close of closers.splice(0).reverse()) await close()
+    for (const close of closers.splice(0).reverse()) {
+      try {
+        await close()
+      } catch (err) {
+        options.log.error({ err }, 'part not closed') // The others are: what stays open would hold up the end.
+      }
+    }
   }
   try {
     return await openParts(options, closers, closeAll)

@@ -3,8 +3,11 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { sha256 } from '../src/base/bytes.ts'
 import { settings } from '../src/base/config.ts'
 import { errorTable } from '../src/base/errors.ts'
+import { deriveJti, hashJti, hashWho, printEntry } from '../src/ledger/entry.ts'
+import { leafHash } from '../src/ledger/hash.ts'
 import { deckNames } from '../src/simulator/deck.ts'
 import { describeApi } from './helpers/describe.ts'
 
@@ -81,5 +84,26 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.equal([...text.matchAll(/^FROM node:26-slim/gm)].length, 2)
   const ignored = read('.dockerignore').split('\n')
   for (const name of ['node_modules', '.git', 'certs/dev', 'data']) t.ok(ignored.includes(name), name)
+  t.end()
+})
+
+t.test('the worked example of docs/LEDGER.md is what the code makes of it', (t) => {
+  const example = /```text\n(digest[\s\S]+?)```/.exec(read('docs/LEDGER.md'))?.[1] ?? ''
+  const line = (name: string) =>
+    new RegExp(`^${name} +([0-9a-f ]+?)(?: {2,}.*)?$`, 'm').exec(example)?.[1] ?? ''
+  const bytes = (name: string) => Buffer.from(line(name).replaceAll(' ', ''), 'hex')
+  const jti = deriveJti(bytes('digest'))
+  t.same(jti, bytes('jti'))
+  const [device, courier, parcel] = [Buffer.alloc(16, 0x11), Buffer.alloc(16), Buffer.alloc(32, 0x22)]
+  const place = { carrier: 'swift-crane', outlet: 'harbour' }
+  const who = hashWho({ ...place, device, courier, parcel, jti, blind: Buffer.alloc(16, 0x33) })
+  t.same(who, bytes('who'))
+  const data = printEntry({
+    ...{ type: 1, timeMs: 1_795_000_000_000, answer: 1, who, jtiHash: hashJti(jti) },
+    ...{ sealedHash: Buffer.alloc(32, 0x55), privateHash: sha256(Buffer.alloc(40, 0x44)) },
+  })
+  const fields = ['prefix', '01', '02', '03', '04', '05', '06', '07', '08'].map(bytes)
+  t.equal(Buffer.concat(fields).toString('hex'), data.toString('hex'))
+  t.same(leafHash(data), bytes('leaf'))
   t.end()
 })

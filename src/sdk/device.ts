@@ -54,8 +54,7 @@ export class Device {
 
   /** Fetches the directory, logs the reader in for a shift and keeps the first batch of challenges. */
   async logIn(): Promise<void> {
-    const directory = await this.#pool.request({ path: '/v1/directory', method: 'GET' })
-    this.#reader.acceptDirectory(await directory.body.text(), this.#now())
+    this.#reader.acceptDirectory(await this.#fetchDirectory(), this.#now())
     const device = printBase64url(this.#reader.device)
     const base = await this.#must('/v1/challenges', { purpose: 'session', device })
     const body = this.#reader.openSession(bytesOf(base, 'challenge'), this.#now())
@@ -126,11 +125,28 @@ export class Device {
     this.#next = 0
   }
 
+  async #fetchDirectory(): Promise<string> {
+    let text = ''
+    await this.#retry(async () => {
+      const { statusCode, headers, body } = await this.#pool.request({ path: '/v1/directory', method: 'GET' })
+      text = await body.text()
+      const refused = statusCode === 200 ? {} : (JSON.parse(text) as Record<string, unknown>)
+      return { status: statusCode, body: refused, headers: headers as Record<string, string> }
+    })
+    return text
+  }
+
   async #must(path: string, body: unknown): Promise<Record<string, unknown>> {
+    return (await this.#retry(() => this.post(path, body))).body
+  }
+
+  /** Asks again, with the same bytes, where the gateway says that this may help. Throws Refused. */
+  async #retry(ask: () => Promise<Reply>): Promise<Reply> {
     for (let tries = 1; ; tries++) {
-      const reply = await this.post(path, body)
-      if (reply.status === 200) return reply.body
-      if (reply.body['retry'] !== 'same' || tries >= sameBytesTriesMax) throw new Refused(reply)
+      const reply = await ask()
+      if (reply.status === 200) return reply
+      const mayHelp = reply.body['retry'] === 'same' || reply.body['code'] === 'overloaded'
+      if (!mayHelp || tries >= sameBytesTriesMax) throw new Refused(reply)
       await sleep(Number(reply.headers['retry-after'] ?? 1) * 250 * tries)
     }
   }

@@ -162,7 +162,9 @@ function* byteByByte(receipt: string): Generator<string> {
   const bytes = Buffer.from(receipt)
   for (let at = 0; at < bytes.length; at++) {
     const [before, byte, after] = [bytes.subarray(0, at), bytes.readUInt8(at), bytes.subarray(at + 1)]
-    for (const other of [byte ^ 0x01, byte ^ 0x20, byte ^ 0x80, 0x0a]) {
+    // Each bit of some byte, and the bytes that end or shift a line.
+    const others = at % 3 === 0 ? [byte ^ 0x01, byte ^ 0x20, byte ^ 0x80, 0x0a] : [byte ^ (1 << (at % 8))]
+    for (const other of others) {
       if (other !== byte) yield Buffer.concat([before, Buffer.of(other), after]).toString()
     }
     yield Buffer.concat([before, after]).toString()

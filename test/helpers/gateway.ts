@@ -23,13 +23,16 @@ import { loadSigner } from '../../src/simulator/cards.ts'
 import { makeDeck } from '../../src/simulator/deck.ts'
 import { createKnobs } from '../../src/simulator/knobs.ts'
 
+import { makeFolder } from './folder.ts'
+
 const seed = 'vouchsafe-test'
 
 export const parcelOf = () => commitParcel('swift-crane', randomBytes(6).toString('hex'), randomBytes(16))
 
 /** Starts bureau and gateway; both end with the test. */
 export async function startTestGateway(t: Test, env: Record<string, string> = {}, clock = systemClock) {
-  const root = t.testdir()
+  const folder = makeFolder()
+  const root = folder.path
   const [dataDir, certsDir] = [join(root, 'data'), join(root, 'certs')]
   const first = await prepareDevelopment({
     dataDir,
@@ -83,6 +86,7 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
     await db.destroy()
     bureau.server.closeAllConnections()
     await bureau.close()
+    folder.remove()
   })
   const url = `https://localhost:${ports.device}`
   const signerOf = (name: string) => loadSigner(file(`${name}.crt`), createPrivateKey(file(`${name}.key`)))

@@ -12,7 +12,9 @@ import {
   type VerifyEntry,
 } from '../../src/ledger/ledger.ts'
 
-type Test = { testdir(): string; teardown(fn: () => unknown): void }
+import { makeFolder } from './folder.ts'
+
+type Test = { teardown(fn: () => unknown): void }
 
 /** The time of the test clock at the start. */
 export const noon = Date.UTC(2026, 10, 23, 12)
@@ -59,16 +61,19 @@ export const sessionOf = (act: string): SessionEntry => ({
 
 /** A ledger in a folder of the test, closed with it; its clock stands at noon. */
 export async function openIn(t: Test, change: Partial<LedgerOptions> = {}) {
-  const dir = t.testdir()
+  const folder = makeFolder()
   const clock = manualClock(noon)
   const options = {
-    file: join(dir, 'ledger.db'),
+    file: join(folder.path, 'ledger.db'),
     clock,
     dayKeys: async (day: number) => keysOf(day),
     ...change,
   }
   const ledger = await openLedger(options)
-  t.teardown(() => ledger.close())
+  t.teardown(async () => {
+    await ledger.close()
+    folder.remove()
+  })
   return { ledger, clock, file: options.file, options }
 }
 

@@ -103,10 +103,10 @@ t.test('at every size the root is that of the reference tree, and every proof ho
 
 t.test('a large backlog is done in steps', (t) => {
   const { append, integrator } = open(t)
-  for (let i = 0; i < 80; i++) append(512)
+  for (let i = 0; i < 34; i++) append(512)
   const sizes = []
   for (let signed = integrator.step(); signed; signed = integrator.step()) sizes.push(signed.size)
-  t.same(sizes, [16_384, 32_768, 40_960])
+  t.same(sizes, [16_384, 17_408])
   t.end()
 })
 
