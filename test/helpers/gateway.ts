@@ -1,6 +1,6 @@
 // A whole gateway in this process, over real TLS on free ports, with a bureau of its own and handheld helpers.
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { cpSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -25,6 +25,23 @@ import { createKnobs } from '../../src/simulator/knobs.ts'
 
 import { makeFolder } from './folder.ts'
 
+/** The PKI of this test file: made once, because it takes as long as the rest of a start, and copied. */
+let pki: Promise<{ path: string; said: { made: string; warnings: string[] } }> | undefined
+
+async function makePki(nowMs: number) {
+  const folder = makeFolder()
+  process.once('exit', () => folder.remove())
+  const { made, warnings } = await ensureDevPki({ directory: folder.path, nowMs })
+  return { path: folder.path, said: { made: printMade(made), warnings } }
+}
+
+async function givePki(directory: string, nowMs: number) {
+  pki ??= makePki(nowMs)
+  const { path, said } = await pki
+  cpSync(path, directory, { recursive: true, preserveTimestamps: true })
+  return said
+}
+
 const seed = 'vouchsafe-test'
 
 export const parcelOf = () => commitParcel('swift-crane', randomBytes(6).toString('hex'), randomBytes(16))
@@ -38,10 +55,7 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
     dataDir,
     certsDir,
     clock,
-    async ensurePki(directory) {
-      const { made, warnings } = await ensureDevPki({ directory, nowMs: clock.now() })
-      return { made: printMade(made), warnings }
-    },
+    ensurePki: (directory) => givePki(directory, clock.now()),
   })
   const file = (name: string) => readFileSync(join(certsDir, name))
   const bureauTls = {
