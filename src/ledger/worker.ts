@@ -43,8 +43,8 @@ let closing = false
 let nextCheckpoint: NodeJS.Timeout | undefined
 let nextFiling: NodeJS.Immediate | undefined
 let filedBelow = 0
-/** Some 2 ms of work: appends wait no longer for it. */
-const filedAtOnce = 512
+/** Some 2 ms of work on a slow machine: appends wait no longer for it. */
+const filedAtOnce = 128
 
 const post = (message: FromWorker) => port.postMessage(message)
 
