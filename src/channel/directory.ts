@@ -1,6 +1,6 @@
 // The signed directory: which keys a reader may seal to and which ledger to trust (PROTOCOL section 3).
-import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
-import { parseBase64url, printBase64url, sha256 } from '../base/bytes.ts'
+import { type KeyObject, sign, verify } from 'node:crypto'
+import { parseBase64url, printBase64url } from '../base/bytes.ts'
 
 export type DirectoryContent = {
   seq: number
@@ -37,13 +37,4 @@ export function openDirectory(
   const content = JSON.parse(Buffer.from(body, 'base64url').toString()) as DirectoryContent
   const inTime = content.exp > options.nowS && content.exp - content.iat <= 7 * 86_400
   return inTime && content.seq >= options.lastSeq ? content : undefined
-}
-
-/** C2SP vkey of an Ed25519 ledger key: name+hash+base64(0x01 || key) (c2sp.org/signed-note). */
-export function printVkey(name: string, key: KeyObject): string {
-  const half = key.type === 'private' ? createPublicKey(key) : key
-  const raw = half.export({ format: 'der', type: 'spki' }).subarray(-32)
-  const typed = Buffer.concat([Buffer.of(1), raw])
-  const id = sha256(Buffer.from(`${name}\n`), typed).subarray(0, 4)
-  return `${name}+${id.toString('hex')}+${typed.toString('base64')}`
 }

@@ -2,12 +2,8 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { compactVerify } from 'jose'
 import t from 'tap'
-import {
-  type DirectoryContent,
-  openDirectory,
-  printVkey,
-  signDirectory,
-} from '../../src/channel/directory.ts'
+import { printVkey } from '../../src/base/vkey.ts'
+import { type DirectoryContent, openDirectory, signDirectory } from '../../src/channel/directory.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const nowS = 1_790_000_000
