@@ -1,18 +1,19 @@
 // Appends an entry for every change of the registry, exactly once: the ledger keeps each change's seq under
 // a unique key, so a repeat after a crash or by another process finds the standing entry (PROTOCOL section 12).
 import { limits } from './base/limits.ts'
+import { entryType } from './ledger/entry.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import { type Change, changesAfter } from './registry/changes.ts'
 import type { RegistryDb } from './registry/schema.ts'
 
 /** Entry types of PROTOCOL section 9. */
 const kindOf = {
-  device: 4,
-  carrier: 5,
-  operator: 6,
-  key: 7,
-  destruction: 8,
-  disclosure: 9,
+  device: entryType.device,
+  carrier: entryType.carrier,
+  operator: entryType.operator,
+  key: entryType.key,
+  destruction: entryType.destruction,
+  disclosure: entryType.disclosure,
 } as const satisfies Record<Change['kind'], number>
 const pageMax = 500
 
