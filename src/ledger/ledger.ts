@@ -8,7 +8,7 @@ import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
-import { headFileOf } from './head.ts'
+import { headFileOf, LedgerInconsistent } from './head.ts'
 import type { Signed } from './integrator.ts'
 import {
   type Append,
@@ -312,8 +312,8 @@ export class Ledger {
   }
 
   /** The file is not the ledger that was signed: nothing is appended to it, and no new worker is tried. */
-  #refuseAll({ reason, message }: { reason: string; message: string }): void {
-    this.#inconsistent = refused(reason, new Error(message))
+  #refuseAll({ reason, message }: Extract<FromWorker, { kind: 'inconsistent' }>): void {
+    this.#inconsistent = refused(reason, new LedgerInconsistent(reason, message))
     this.#up = false
     this.#options.onUnsigned?.(reason)
   }

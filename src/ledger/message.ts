@@ -5,6 +5,7 @@ import { readU64, u8, u64 } from '../base/bytes.ts'
 import { limits } from '../base/limits.ts'
 import { parseT2l, printT2l } from '../base/t2l.ts'
 import { entryType, isAnswerOf, isPlace, type Subject } from './entry.ts'
+import type { LedgerInconsistent } from './head.ts'
 
 export type VerifyEntry = {
   type: 'verify' | 'undecided'
@@ -179,4 +180,4 @@ export type FromWorker =
   /** Entries are durable but not signed yet; it is tried again. */
   | { kind: 'unsigned'; reason: string }
   /** Nothing more is taken: the file is not the ledger that was signed. */
-  | { kind: 'inconsistent'; reason: string; message: string }
+  | { kind: 'inconsistent'; reason: LedgerInconsistent['reason']; message: string }
