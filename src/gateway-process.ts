@@ -28,15 +28,19 @@ export async function startGateway(options: {
   certsDir: string
   env?: Record<string, string>
 }): Promise<GatewayProcess> {
-  const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
+  const launch = fileURLToPath(new URL('./launch.js', import.meta.url))
   const env = childEnvironment({
     VOUCHSAFE_DATA: options.dataDir,
     VOUCHSAFE_CERTS: options.certsDir,
     ...anyPort,
     LOG_LEVEL: 'warn',
+    MALLOC_ARENA_MAX: '2',
     ...options.env,
   })
-  const child = spawn(process.execPath, [...flags, cli, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'], env })
+  const child = spawn(process.execPath, [...flags, launch, 'serve'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+  })
   const printed: string[] = []
   const found: Record<string, string> = {}
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))

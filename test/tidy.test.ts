@@ -94,7 +94,7 @@ t.test('what is confined is used only where it belongs', (t) => {
     [/from 'ioredis'/, /^(src\/store\/redis\.ts|test\/)/],
     [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sdk\/)|test\/)/],
     [/from 'node-forge'/, /^(certs|src\/simulator|test)\//],
-    [/process\.env/, /^(src\/base\/config\.ts|src\/cli\.ts|test\/)/],
+    [/process\.env/, /^(src\/base\/config\.ts|src\/cli\.ts|src\/launch\.js|test\/)/],
     [/Date\.now/, /^(src\/base\/clock\.ts|test\/)/],
     [/Math\.random/, /^$/],
   ]
