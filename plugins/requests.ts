@@ -53,6 +53,9 @@ export default fp<{ clock: Clock }>(
         const ms = Math.round(reply.elapsedTime * 10) / 10
         request.log.info({ route, status: statusOf(reply), code: request.refusedAs, ms }, 'request done')
       })
+      // RFC 9112 section 3.2.
+      if (request.raw.httpVersion === '1.1' && request.headers.host === undefined)
+        throw new GatewayError('malformed', 'no_host')
       for (const name in request.headers) {
         if (name.includes('client-cert')) throw new GatewayError('malformed', 'client_certificate_header')
       }

@@ -26,7 +26,7 @@ import type { RecordKeyOf } from './ledger/issue.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
 import { type CardTrust, loadAnchors } from './pki/anchors.ts'
-import { appendChanges } from './recorder.ts'
+import { appendChanges, assertRecorded } from './recorder.ts'
 import { checkOperator } from './registry/operators.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry } from './registry/schema.ts'
@@ -82,6 +82,8 @@ async function openParts(
   const ledger = await openLedgerOf({ config, clock, log }, { keyring, metrics })
   closers.push(() => ledger.close())
   closers.push(openWitnesses({ config, clock, log }, ledger))
+  const recordKeyOf = recordKeysOf(keyring)
+  await assertRecorded({ db, ledger, recordKeyOf })
   const recorder = appendChanges({
     db,
     ledger,
@@ -122,7 +124,7 @@ async function openParts(
       ledger,
     },
   })
-  const receipts = { ledger, recordKeyOf: recordKeysOf(keyring) }
+  const receipts = { ledger, recordKeyOf }
   const carrier = await openCarrierApp({ config, clock, log }, { common, registry, receipts }, closers)
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),

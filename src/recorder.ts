@@ -1,10 +1,11 @@
 // Appends an entry for every change of the registry, exactly once: the ledger keeps each change's seq under
 // a unique key, so a repeat after a crash or by another process finds the standing entry (PROTOCOL section 12).
 import { limits } from './base/limits.ts'
-import { entryType } from './ledger/entry.ts'
+import { entryType, openRow, parsePrivateAct } from './ledger/entry.ts'
+import type { RecordKeyOf } from './ledger/issue.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import { type Change, changesAfter } from './registry/changes.ts'
-import type { RegistryDb } from './registry/schema.ts'
+import { type RegistryDb, RegistryError } from './registry/schema.ts'
 
 /** Entry types of PROTOCOL section 9. */
 const kindOf = {
@@ -16,6 +17,38 @@ const kindOf = {
   disclosure: entryType.disclosure,
 } as const satisfies Record<Change['kind'], number>
 const pageMax = 500
+
+/**
+ * The registry has the last change that the ledger recorded, word for word. One that was put back from an older
+ * backup counts on from numbers that the ledger has: its next changes would never be recorded, and what was
+ * revoked since would be back in force.
+ * @throws RegistryError
+ */
+export async function assertRecorded(options: {
+  db: RegistryDb
+  ledger: Pick<Ledger, 'lastSeq' | 'entryOfSeq' | 'readPrivate'>
+  recordKeyOf: RecordKeyOf
+}): Promise<void> {
+  const { db, ledger, recordKeyOf } = options
+  const seq = await ledger.lastSeq()
+  if (seq === 0) return
+  const [change] = await changesAfter(db, seq - 1, 1)
+  const recorded = await readAct(seq)
+  if (change?.seq === seq && (recorded === undefined || recorded === change.act)) return
+  throw new RegistryError(
+    `The registry is not the one whose changes are in the ledger: change ${seq}, the last that was recorded, is ` +
+      `${change ? 'another one' : 'missing'} here. It was put back from an older backup, or is of another gateway. ` +
+      'Fix: put back a registry.db that is as new as the ledger.',
+  )
+
+  /** Undefined where it cannot be read any more: its key is past its life. */
+  async function readAct(ofSeq: number): Promise<string | undefined> {
+    const row = ledger.readPrivate((await ledger.entryOfSeq(ofSeq)) ?? -1)
+    const key = row && (await recordKeyOf(row.day))
+    const plain = key && openRow(key, row.day, row.blob)
+    return plain && parsePrivateAct(plain)?.act
+  }
+}
 
 /** Follows the change feed from the last recorded seq until closed. */
 export function appendChanges(options: {

@@ -170,8 +170,10 @@ t.test('a silent bureau costs the deadline and no more, waiting questions too', 
   t.equal(client.delayP999Ms(), 850, 'a deadline counts as a delay')
   await sleep(50)
   const tried = batches.filter(({ ok }) => !ok).length
-  const late = ends.slice(perSlot).some(({ questionLeft }) => questionLeft)
-  t.ok(tried === limits.bureauBatchesInFlightMax || late, 'and none is tried again')
+  // Each batch that fell due after the first ones has a late question in it.
+  const lateLeft = ends.slice(perSlot).filter(({ questionLeft }) => questionLeft).length
+  t.ok(tried >= limits.bureauBatchesInFlightMax, 'all slots were in use')
+  t.ok(tried <= limits.bureauBatchesInFlightMax + lateLeft, 'and none is tried again')
 })
 
 t.test('another deadline is kept as exactly', async (t) => {

@@ -27,6 +27,7 @@ t.test('bytes that are no request get a problem document that quotes nothing', a
       `POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\nx: ${planted}\r\n\r\n`,
     ],
     ['a header without end', `GET / HTTP/1.1\r\nhost: x\r\nx: ${planted.repeat(2000)}\r\n\r\n`],
+    ['no host', `GET / HTTP/1.1\r\nx: ${planted}\r\nconnection: close\r\n\r\n`],
     ['an unknown method', `${planted} / HTTP/1.1\r\nhost: x\r\n\r\n`],
   ]
   for (const [what, bytes] of table) {
