@@ -23,6 +23,7 @@ export const limits = {
   /** What is under way at the end of the process gets this long: the longest request, and a little more. */
   closeGraceMs: 3500,
   eventLoopDelayMsMax: 1000,
+  eventLoopSampleMs: 1000,
   bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
   sessionLifeS: 43_200,
