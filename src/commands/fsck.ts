@@ -6,7 +6,15 @@ import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import { checkConsumed, checkNotes, checkRun, checkTiles, type Fault, type Kept } from '../ledger/fsck.ts'
+import {
+  checkConsumed,
+  checkNotes,
+  checkRun,
+  checkTiles,
+  type Fault,
+  type Kept,
+  type Run,
+} from '../ledger/fsck.ts'
 import type { FsckNews, FsckWork } from '../ledger/fsck-worker.ts'
 import { headFileOf, readHead } from '../ledger/head.ts'
 import { parseVkey, printVkey, type Vkey } from '../ledger/note.ts'
@@ -28,7 +36,7 @@ const unreadable = 2
 const progressEveryMs = 1000
 const entriesOfAThread = 100_000
 
-type Checked = { tileHashes: Buffer[]; firstMs: number; lastMs: number; fault: Fault | undefined }
+type Checked = { run: Run; consumed: Fault | undefined }
 
 export async function runFsck(args: string[], io: CommandContext): Promise<number> {
   const { values } = parseArgs({
@@ -81,12 +89,12 @@ async function check(io: CommandContext, { file, ledger, threads }: Work): Promi
     const kept = notesOf({ signed, published, head: readHead(headFileOf(file)) })
     // A thread takes half a second to start: a small ledger is checked sooner here.
     const chosen = threads ?? (entries < entriesOfAThread ? 1 : availableParallelism())
-    const run = await checkEntries(io, { db, file, entries, threads: chosen })
+    const { run, consumed } = await checkEntries(io, { db, file, entries, threads: chosen })
     const fault =
       run.fault ??
       checkTiles(db, run.tileHashes, signed.size) ??
       checkNotes(db, kept, { ledger, witnesses: [], entries }) ??
-      checkConsumed(db)
+      consumed
     if (fault) {
       const where = fault.index === undefined ? '' : `Entry ${fault.index}: `
       io.out(`${where}${fault.what}.`)
@@ -120,53 +128,72 @@ function notesOf(found: {
   return kept
 }
 
-/** Runs of full tiles, one a thread; progress on the error stream while it takes long. */
-async function checkEntries(
-  io: CommandContext,
-  work: { db: DatabaseSync; file: string; entries: number; threads: number },
-): Promise<Checked> {
+type EntriesWork = { db: DatabaseSync; file: string; entries: number; threads: number }
+
+/**
+ * Runs of full tiles, one a thread, beside one for the used challenges; progress on the error stream while it
+ * takes long.
+ */
+async function checkEntries(io: CommandContext, work: EntriesWork): Promise<Checked> {
   const { db, file, entries, threads } = work
+  const onProgress = createProgress(io, entries)
+  if (threads === 1) {
+    const run = checkRun(db, { begin: 0, end: entries }, onProgress.entries)
+    return { run, consumed: checkConsumed(db, onProgress.challenges) }
+  }
   const each = Math.max(1, Math.ceil(entries / threads / tileWidth)) * tileWidth
-  const runs: FsckWork[] = []
-  for (let begin = 0; begin < entries; begin += each) {
-    runs.push({ file, begin, end: Math.min(entries, begin + each) })
-  }
-  let done = 0
-  let told = io.clock.mono()
-  const onProgress = (count: number) => {
-    done += count
-    if (io.clock.mono() - told < progressEveryMs) return
-    told = io.clock.mono()
-    io.err(`${done} of ${entries} entries`)
-  }
-  if (threads === 1) return checkRun(db, { begin: 0, end: entries }, onProgress)
-  return joinRuns(await Promise.all(runs.map((run) => runWorker(run, onProgress))), runs)
+  const begins = Array.from({ length: Math.ceil(entries / each) }, (_, i) => i * each)
+  const consumed = runWorker({ file, range: undefined }, onProgress.challenges)
+  const runs = begins.map((begin) =>
+    runWorker({ file, range: { begin, end: Math.min(entries, begin + each) } }, onProgress.entries),
+  )
+  const [checked, { fault }] = await Promise.all([Promise.all(runs), consumed])
+  const found = checked.flatMap((news) => (news.kind === 'run' ? [toRun(news)] : []))
+  return { run: joinRuns(found, begins), consumed: fault }
 }
 
-function joinRuns(checked: readonly Checked[], runs: readonly FsckWork[]): Checked {
+/** Tells how far it is, once a second. */
+function createProgress(io: CommandContext, entries: number) {
+  const done = { entries: 0, challenges: 0 }
+  let told = io.clock.mono()
+  const counter = (kind: keyof typeof done) => (count: number) => {
+    done[kind] += count
+    if (io.clock.mono() - told < progressEveryMs) return
+    told = io.clock.mono()
+    io.err(`${done.entries} of ${entries} entries, ${done.challenges} used challenges`)
+  }
+  return { entries: counter('entries'), challenges: counter('challenges') }
+}
+
+function joinRuns(runs: readonly Run[], begins: readonly number[]): Run {
   let lastMs = 0
-  for (const [i, run] of checked.entries()) {
+  for (const [i, run] of runs.entries()) {
     if (run.fault) return run
-    const { begin } = runs[i] as FsckWork
     const what = 'its time is before that of the entry before it'
-    if (run.firstMs < lastMs) return { ...run, fault: { index: begin, what } }
+    if (run.firstMs < lastMs) return { ...run, fault: { index: begins[i], what } }
     lastMs = run.lastMs
   }
-  return { tileHashes: checked.flatMap((run) => run.tileHashes), firstMs: 0, lastMs, fault: undefined }
+  return { tileHashes: runs.flatMap((run) => run.tileHashes), firstMs: 0, lastMs, fault: undefined }
 }
 
 const hashBytes = 32
 
-function runWorker(work: FsckWork, onProgress: (entries: number) => void): Promise<Checked> {
+function toRun(news: Extract<FsckNews, { kind: 'run' }>): Run {
+  const bytes = Buffer.from(news.tileHashes)
+  const tileHashes = Array.from({ length: bytes.length / hashBytes }, (_, i) =>
+    bytes.subarray(i * hashBytes, (i + 1) * hashBytes),
+  )
+  return { ...news, tileHashes }
+}
+
+type Done = Exclude<FsckNews, { kind: 'progress' }>
+
+function runWorker(work: FsckWork, onProgress: (count: number) => void): Promise<Done> {
   const worker = new Worker(new URL('../ledger/fsck-worker.ts', import.meta.url), { workerData: work })
   return new Promise((resolve, reject) => {
     worker.on('message', (news: FsckNews) => {
-      if (news.kind === 'progress') return onProgress(news.entries)
-      const bytes = Buffer.from(news.tileHashes)
-      const tileHashes = Array.from({ length: bytes.length / hashBytes }, (_, i) =>
-        bytes.subarray(i * hashBytes, (i + 1) * hashBytes),
-      )
-      resolve({ ...news, tileHashes })
+      if (news.kind === 'progress') onProgress(news.count)
+      else resolve(news)
     })
     worker.on('error', reject)
     worker.on('exit', () => reject(new Error('A thread of fsck ended before it was done.')))

@@ -49,6 +49,10 @@ const prefix = bind('entry')
 const lengths: Record<number, number> = { 1: 1, 2: 1, 3: 8, 5: 1 }
 const typesMax = entryType.disclosure
 
+/** Where SQL finds the type of any entry, and the token's hash of a verification: fields are of fixed size. */
+export const typeAt = 27
+export const jtiHashAt = 116
+
 const tagsOf = (type: number): readonly number[] => {
   if (type === entryType.verify) return [1, 2, 3, 4, 5, 6, 7, 8]
   if (type === entryType.undecided) return [1, 2, 3, 4, 5, 6, 8]
@@ -179,7 +183,8 @@ export type Subject = { docType: string; state: string; number: string; serial: 
 /** Tags by which the rows of one day about one person or card are found by who has the card. */
 export function deriveTags(tagKey: KeyObject, subject: Subject): { subjectTag: Buffer; cardTag: Buffer } {
   const { docType, state, number, serial } = subject
-  const mac = (message: Uint8Array) => createHmac('sha256', tagKey).update(message).digest().subarray(0, 16)
+  const mac = (message: Uint8Array) =>
+    Buffer.from(createHmac('sha256', tagKey).update(message).digest('latin1'), 'latin1').subarray(0, 16)
   return {
     subjectTag: mac(bind('subject-tag', docType, state, number)),
     cardTag: mac(bind('card-tag', docType, state, serial)),

@@ -3,6 +3,7 @@
 // that a search reads one small row of each block (docs/LEDGER.md). Rebuilt from the entries if it is lost.
 import type { DatabaseSync } from 'node:sqlite'
 import { u64 } from '../base/bytes.ts'
+import { jtiHashAt, typeAt } from './entry.ts'
 
 /** What a search is by; the numbers are at rest. */
 export const findKind = { jti: 1, subject: 2, card: 3 } as const
@@ -23,10 +24,6 @@ const partOf = (key: Uint8Array, parts: number) => ((key[0] as number) * parts) 
 const firstPlace = spans[0].blockSize
 const smallInLarge = spans[1].blockSize / firstPlace
 
-/** Where the token's hash lies in the data of a verification, and the type before it: fields are of fixed size. */
-const typeAt = 27
-const jtiHashAt = 116
-
 type Lists = Record<FindKind, Buffer[][]>
 const newLists = (): Lists => ({ jti: [], subject: [], card: [] })
 const kinds = Object.keys(findKind) as FindKind[]
@@ -43,6 +40,9 @@ function prepareKeys(db: DatabaseSync) {
   return (begin: number, end: number) => rows.all(begin, end) as unknown as Row[]
 }
 
+/** One part of the small blocks that are in a large one: joined in a transaction of its own. */
+type Join = { kind: FindKind; part: number; block: number }
+
 /** Reads and writes rows of blocks; how far they go is row 0 of kind 0. */
 function prepareBlocks(db: DatabaseSync) {
   const insert = db.prepare(
@@ -50,11 +50,24 @@ function prepareBlocks(db: DatabaseSync) {
   )
   const read = db.prepare('select rows from finds where kind = ? and span = ? and part = ? and block = ?')
   const remove = db.prepare('delete from finds where kind = ? and span = 1 and part = ? and block = ?')
+  const small = db.prepare(
+    `select distinct kind, part, block / ${smallInLarge} as large from finds where kind > 0 and span = 1
+     and block < ? order by large, kind, part`,
+  )
   return {
     /** Entries below this are filed. */
     filed(): number {
       const row = read.get(0, 0, 0, 0)
       return row ? Number(Buffer.from(row['rows'] as Uint8Array).readBigUInt64BE()) : 0
+    },
+    /** Parts of large blocks whose entries are all filed, and that are still small ones. */
+    listJoins(): Join[] {
+      const whole = Math.floor(this.filed() / spans[1].blockSize) * smallInLarge
+      return small.all(whole).map(({ kind, part, large }) => ({
+        kind: kinds[Number(kind) - 1] as FindKind,
+        part: Number(part),
+        block: Number(large),
+      }))
     },
     setFiled: (entries: number) => insert.run(0, 0, 0, 0, u64(entries)),
     put(kind: FindKind, at: { span: number; part: number; block: number }, rows: readonly Buffer[]): void {
@@ -71,13 +84,15 @@ function prepareBlocks(db: DatabaseSync) {
 
 /**
  * Files blocks little by little, so that no commit waits for it: a step reads a few entries, and every 4,096th
- * writes what was read. What a process that died had read is read again by the next.
+ * writes what was read; or it joins one part of small blocks. What a process that died had read is read again by
+ * the next, and what it had not joined is found again.
  */
 export function prepareFiling(db: DatabaseSync) {
   const keys = prepareKeys(db)
   const blocks = prepareBlocks(db)
   let lists = newLists()
   let at = blocks.filed()
+  let joins = blocks.listJoins()
 
   function take(end: number): void {
     for (const row of keys(at, end)) {
@@ -89,36 +104,53 @@ export function prepareFiling(db: DatabaseSync) {
     }
   }
 
-  /** Writes the small block that ends here, and the large one if it is its last; in one transaction. */
-  function write(): void {
-    const block = at / firstPlace - 1
+  function transact(work: () => void): void {
     db.exec('begin immediate')
     try {
-      // Another process may have come first: then its rows stand, and they are the same.
-      if (blocks.filed() < at) {
+      work()
+      db.exec('commit')
+    } catch (error) {
+      if (db.isTransaction) db.exec('rollback')
+      throw error
+    }
+  }
+
+  /** Writes the small block that ends here. */
+  function write(): void {
+    const block = at / firstPlace - 1
+    try {
+      transact(() => {
+        // Another process may have come first: then its rows stand, and they are the same.
+        if (blocks.filed() >= at) return
         for (const kind of kinds) {
           for (const [part, rows] of lists[kind].entries())
             blocks.put(kind, { span: 1, part, block }, rows ?? [])
         }
-        if (at % spans[1].blockSize === 0) joinBlocks(blocks, at / spans[1].blockSize - 1)
         blocks.setFiled(at)
-      }
-      db.exec('commit')
+      })
     } catch (error) {
-      if (db.isTransaction) db.exec('rollback')
       at -= firstPlace // Tried again from the start of the block.
       throw error
     } finally {
       lists = newLists()
     }
+    if (at % spans[1].blockSize === 0) joins = blocks.listJoins()
   }
 
-  /** Goes on for at most `count` entries below `size`; true if some are left. Throws what SQLite throws. */
+  /** Goes on for at most `count` entries below `size`; true if something is left. Throws what SQLite throws. */
   return function file(size: number, count: number): boolean {
+    const [join] = joins
+    if (join) {
+      transact(() => joinPart(blocks, join))
+      joins.shift()
+      return true
+    }
     const end = Math.min(size, at + count, (Math.floor(at / firstPlace) + 1) * firstPlace)
-    if (end > at) take(end)
-    if (end % firstPlace === 0 && end > blocks.filed()) write()
-    return at < size
+    if (end > at) {
+      take(end)
+      if (at % firstPlace === 0) write()
+    }
+    return at < size || joins.length > 0
   }
 }
 
@@ -132,22 +164,19 @@ function addRow(parts: Buffer[][], key: Uint8Array, given: { place: number; part
   else parts[part] = [row]
 }
 
-/** Makes a large block of its small ones: only the parts are finer and the places larger. */
-function joinBlocks(blocks: ReturnType<typeof prepareBlocks>, block: number): void {
+/** Puts one part of small blocks into their large one: only the parts are finer and the places larger. */
+function joinPart(blocks: ReturnType<typeof prepareBlocks>, { kind, part, block }: Join): void {
   const [small, large] = spans
-  for (const kind of kinds) {
-    for (let part = 0; part < small.parts; part++) {
-      const parts: Buffer[][] = []
-      for (let i = 0; i < smallInLarge; i++) {
-        const rows = blocks.take(kind, part, block * smallInLarge + i)
-        for (let at = 0; at < rows.length; at += rowBytes) {
-          const place = i * small.blockSize + rows.readUInt16BE(at + prefixBytes)
-          addRow(parts, rows.subarray(at, at + prefixBytes), { place, parts: large.parts })
-        }
-      }
-      for (const [at, rows] of parts.entries()) blocks.put(kind, { span: 2, part: at, block }, rows ?? [])
+  const parts: Buffer[][] = []
+  for (let i = 0; i < smallInLarge; i++) {
+    const rows = blocks.take(kind, part, block * smallInLarge + i)
+    for (let at = 0; at < rows.length; at += rowBytes) {
+      const place = i * small.blockSize + rows.readUInt16BE(at + prefixBytes)
+      addRow(parts, rows.subarray(at, at + prefixBytes), { place, parts: large.parts })
     }
   }
+  // Nothing, if another process came first: its rows stand.
+  for (const [at, rows] of parts.entries()) blocks.put(kind, { span: 2, part: at, block }, rows ?? [])
 }
 
 /** Candidates are matched by 8 bytes; whoever reads the entry compares the whole key. */

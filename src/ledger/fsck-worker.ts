@@ -1,20 +1,25 @@
-// A thread that checks one run of entries for fsck.ts, and tells how far it is.
+// A thread that checks one run of entries, or the used challenges, for fsck.ts, and tells how far it is.
 import { parentPort, workerData } from 'node:worker_threads'
 import { present } from '../base/assert.ts'
-import { checkRun, type Fault } from './fsck.ts'
+import { checkConsumed, checkRun, type Fault } from './fsck.ts'
 import { openLedgerReadOnly } from './sqlite.ts'
 
-export type FsckWork = { file: string; begin: number; end: number }
+/** Without a range: the used challenges. */
+export type FsckWork = { file: string; range: { begin: number; end: number } | undefined }
 export type FsckNews =
-  | { kind: 'progress'; entries: number }
-  | { kind: 'done'; tileHashes: Uint8Array; firstMs: number; lastMs: number; fault: Fault | undefined }
+  | { kind: 'progress'; count: number }
+  | { kind: 'run'; tileHashes: Uint8Array; firstMs: number; lastMs: number; fault: Fault | undefined }
+  | { kind: 'consumed'; fault: Fault | undefined }
 
 const port = present(parentPort, 'the port of the fsck worker')
-const { file, begin, end } = workerData as FsckWork
+const { file, range } = workerData as FsckWork
 const db = openLedgerReadOnly(file)
 const post = (news: FsckNews) => port.postMessage(news)
+const onProgress = (count: number) => post({ kind: 'progress', count })
 
-const run = checkRun(db, { begin, end }, (entries) => post({ kind: 'progress', entries }))
+if (range) {
+  const run = checkRun(db, range, onProgress)
+  // One array of its own: a pooled Buffer would be cloned with its pool.
+  post({ ...run, kind: 'run', tileHashes: Uint8Array.from(Buffer.concat(run.tileHashes)) })
+} else post({ kind: 'consumed', fault: checkConsumed(db, onProgress) })
 db.close()
-// One array of its own: a pooled Buffer would be cloned with its pool.
-post({ ...run, kind: 'done', tileHashes: Uint8Array.from(Buffer.concat(run.tileHashes)) })

@@ -2,9 +2,11 @@
 // checkpoint that is kept. It trusts nothing but the ledger's public key, and names the first entry that is
 // wrong. Read only, in short reads of what no longer changes, so that it may run beside a gateway.
 import type { DatabaseSync } from 'node:sqlite'
+import { present } from '../base/assert.ts'
 import { sha256 } from '../base/bytes.ts'
+import { frameOf, joinedBy, parseFrames } from './bulk.ts'
 import { parseCheckpoint } from './checkpoint.ts'
-import { deriveJti, type Entry, entryType, hashJti, parseEntry } from './entry.ts'
+import { deriveJti, type Entry, entryType, hashJti, jtiHashAt, parseEntry, typeAt } from './entry.ts'
 import { leafHash } from './hash.ts'
 import { checkNote, parseNote, type Vkey } from './note.ts'
 import { readRoot } from './range.ts'
@@ -18,16 +20,16 @@ export type Fault = { index: number | undefined; what: string }
 /** What a run of entries came to: the hash of each full tile of leaves in it, or its first fault. */
 export type Run = { tileHashes: Buffer[]; firstMs: number; lastMs: number; fault: Fault | undefined }
 
-const chunk = 4096
+/** Rows read at once: they and what is made of them stay in the processor's cache. */
+const chunk = 256
 const hashBytes = 32
+const empty = Buffer.alloc(0)
+const cachePragma = 'pragma cache_size = -65536' // KiB: entries and what refers to them lie far apart.
 
-type Row = [idx: number | bigint, data: Uint8Array, leaf: Uint8Array, blob: Uint8Array | null]
-
-const viewOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+type Row = { data: Buffer; leaf: Buffer; blob: Buffer | undefined }
 
 /** What is wrong with one entry by itself, after one of time `lastMs`; '' if nothing is. */
-function faultOf(row: Row, entry: Entry | undefined, lastMs: number): string {
-  const [, data, leaf, blob] = row
+function faultOf({ data, leaf, blob }: Row, entry: Entry | undefined, lastMs: number): string {
   if (!leafHash(data).equals(leaf)) return 'its leaf is not the hash of its data'
   if (!entry) return 'its data is not that of an entry'
   if (entry.timeMs < lastMs) return `its time ${entry.timeMs} is before that of the entry before it`
@@ -36,39 +38,52 @@ function faultOf(row: Row, entry: Entry | undefined, lastMs: number): string {
   return ''
 }
 
+/** Entries `begin` up to `end`, those that are there, in order. */
+function prepareRows(db: DatabaseSync) {
+  const columns = ['e.data', 'e.leaf', 'p.blob']
+  const rows = db.prepare(
+    `select ${joinedBy('frame', 'idx')} as frames from (select e.idx, ${frameOf(columns)} as frame
+     from entries e left join private_rows p on p.idx = e.idx where e.idx >= ? and e.idx < ?)`,
+  )
+  return (begin: number, end: number): Row[] => {
+    const frames = rows.get(begin, end)?.['frames'] as Uint8Array | null
+    const found = parseFrames(frames ?? empty, columns.length)
+    return found.map(([data = empty, leaf = empty, blob]) => ({ data, leaf, blob }))
+  }
+}
+
 /**
  * Checks entries `begin` up to `end` by themselves; `begin` is a multiple of 256.
- * @param options.onProgress told of entries checked since the last call
+ * @param onProgress told of entries checked since the last call
  */
 export function checkRun(
   db: DatabaseSync,
   range: { begin: number; end: number },
   onProgress: (entries: number) => void,
 ): Run {
-  const rows = db.prepare(
-    'select e.idx, e.data, e.leaf, p.blob from entries e left join private_rows p on p.idx = e.idx where e.idx >= ? order by e.idx limit ?',
-  )
-  rows.setReturnArrays(true)
+  db.exec(cachePragma)
+  const readRows = prepareRows(db)
   const tileHashes: Buffer[] = []
   const tile = Buffer.alloc(tileWidth * hashBytes)
   let firstMs: number | undefined
   let lastMs = 0
   const end = (fault: Fault | undefined): Run => ({ tileHashes, firstMs: firstMs ?? 0, lastMs, fault })
   for (let at = range.begin; at < range.end; ) {
-    const found = rows.all(at, Math.min(chunk, range.end - at)) as unknown as Row[]
-    for (const row of found) {
-      const [index, data, leaf] = row
-      if (Number(index) !== at) return end({ index: at, what: 'there is no such entry' })
-      const entry = parseEntry(viewOf(data))
+    const to = Math.min(at + chunk, range.end)
+    const whole = readRows(at, to)
+    // Where one is missing it is found one by one.
+    const rows = whole.length === to - at ? whole : readRows(at, at + 1)
+    if (rows.length === 0) return end({ index: at, what: 'there is no such entry' })
+    for (const row of rows) {
+      const entry = parseEntry(row.data)
       const what = faultOf(row, entry, lastMs)
       if (what !== '' || !entry) return end({ index: at, what })
       lastMs = entry.timeMs
       firstMs ??= lastMs
-      tile.set(leaf, (at % tileWidth) * hashBytes)
+      tile.set(row.leaf, (at % tileWidth) * hashBytes)
       if (++at % tileWidth === 0) tileHashes.push(hashTile(tile))
     }
-    if (found.length === 0) return end({ index: at, what: 'there is no such entry' })
-    onProgress(found.length)
+    onProgress(rows.length)
   }
   return end(undefined)
 }
@@ -140,19 +155,33 @@ export function checkNotes(
   return undefined
 }
 
-/** Each used challenge names an entry of its own, and the token that follows from it. */
-export function checkConsumed(db: DatabaseSync): Fault | undefined {
+/**
+ * Each used challenge names an entry of its own, and the token that follows from it.
+ * @param onProgress told of challenges checked since the last call
+ */
+export function checkConsumed(db: DatabaseSync, onProgress: (challenges: number) => void): Fault | undefined {
+  db.exec(cachePragma)
+  const columns = [
+    'c.idx',
+    'c.digest',
+    `substr(e.data, ${typeAt}, 1)`,
+    `substr(e.data, ${jtiHashAt}, ${hashBytes})`,
+  ]
   const rows = db.prepare(
-    'select c.digest, c.idx, e.data from consumed c left join entries e on e.idx = c.idx order by c.challenge',
+    `select cast(group_concat(frame, '') as blob) as frames, max(challenge) as last from (
+       select c.challenge, ${frameOf(columns)} as frame from consumed c left join entries e on e.idx = c.idx
+       where c.challenge > ? order by c.challenge limit ${chunk})`,
   )
-  for (const row of rows.iterate()) {
-    const index = Number(row['idx'])
-    const data = row['data'] as Uint8Array | null
-    const entry = data ? parseEntry(viewOf(data)) : undefined
-    if (entry?.type === entryType.session) continue
-    const jti = hashJti(deriveJti(viewOf(row['digest'] as Uint8Array)))
-    if (!entry?.jtiHash?.equals(jti))
-      return { index, what: 'a used challenge names it, and it is not its answer' }
+  for (let after: Uint8Array = empty; ; ) {
+    const { frames, last } = present(rows.get(after), 'an aggregate')
+    if (frames === null) return undefined
+    const found = parseFrames(frames as Uint8Array, columns.length)
+    for (const [index, digest = empty, type, jtiHash] of found) {
+      if (type?.[0] === entryType.session) continue
+      if (jtiHash && hashJti(deriveJti(digest)).equals(jtiHash)) continue
+      return { index: Number(index), what: 'a used challenge names it, and it is not its answer' }
+    }
+    onProgress(found.length)
+    after = last as Uint8Array
   }
-  return undefined
 }

@@ -1,6 +1,5 @@
-// RFC 6962 section 2.1: the two hashes of the tree, kept apart by their first byte. One call of `hash` over a
-// scratch of our own is half the price of createHash with an update for each part.
-import { hash } from 'node:crypto'
+// RFC 6962 section 2.1: the two hashes of the tree, kept apart by their first byte, made over a scratch of our own.
+import { sha256 } from '../base/bytes.ts'
 
 const hashBytes = 32
 const node = Buffer.alloc(1 + 2 * hashBytes)
@@ -11,12 +10,12 @@ let scratch = Buffer.alloc(1024) // Its first byte is the leaf's prefix, 0.
 export function leafHash(data: Uint8Array): Buffer {
   if (data.length >= scratch.length) scratch = Buffer.alloc(data.length + 1)
   scratch.set(data, 1)
-  return hash('sha256', scratch.subarray(0, data.length + 1), 'buffer')
+  return sha256(scratch.subarray(0, data.length + 1))
 }
 
 /** Hash of an inner node: SHA-256(0x01 || left || right), of two hashes. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   node.set(left, 1)
   node.set(right, 1 + hashBytes)
-  return hash('sha256', node, 'buffer')
+  return sha256(node)
 }

@@ -2,6 +2,7 @@
 // prefix of every later one, so a row serves every width up to its own (c2sp.org/tlog-tiles).
 import type { DatabaseSync } from 'node:sqlite'
 import { assert } from '../base/assert.ts'
+import { joinedBy } from './bulk.ts'
 import { hashInTile, tileWidth } from './tile.ts'
 
 const hashBytes = 32
@@ -11,21 +12,19 @@ export const hashTile = (tile: Buffer) => hashInTile(tile, { at: 0, count: tileW
 
 /** Reads and extends tiles over one handle; `extend` means something only inside a transaction. */
 export function prepareTiles(db: DatabaseSync) {
-  const leaves = db.prepare('select leaf from entries where idx >= ? and idx < ? order by idx')
+  const leaves = db.prepare(
+    `select ${joinedBy('leaf', 'idx')} as leaves from entries where idx >= ? and idx < ?`,
+  )
   const stored = db.prepare('select hashes from tiles where level = ? and n = ?')
   const store = db.prepare(
     'insert into tiles (level, n, hashes) values (?, ?, ?) on conflict (level, n) do update set hashes = excluded.hashes',
   )
 
   function readLeaves(n: number, width: number): Buffer {
-    const out = Buffer.allocUnsafe(width * hashBytes)
-    let at = 0
-    for (const { leaf } of leaves.iterate(n * tileWidth, n * tileWidth + width)) {
-      out.set(leaf as Uint8Array, at)
-      at += hashBytes
-    }
-    assert(at === out.length, 'a tile of leaves is not there')
-    return out
+    const joined = leaves.get(n * tileWidth, n * tileWidth + width)?.['leaves'] as Uint8Array | null
+    const tile = Buffer.from(joined ?? [])
+    assert(tile.length === width * hashBytes, 'a tile of leaves is not there')
+    return tile
   }
 
   function readStored(level: number, n: number): Buffer {

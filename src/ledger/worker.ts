@@ -41,7 +41,7 @@ let awaited: { day: number; refused: boolean } | undefined
 let running = false
 let closing = false
 let nextCheckpoint: NodeJS.Timeout | undefined
-let nextFiling: NodeJS.Immediate | undefined
+let nextFiling: NodeJS.Timeout | undefined
 let filedBelow = 0
 /** Some 2 ms of work on a slow machine: appends wait no longer for it. */
 const filedAtOnce = 128
@@ -82,7 +82,7 @@ function checkpoint(): boolean {
     if (!made) return true
     post({ kind: 'checkpoint', size: made.size, note: made.note })
     filedBelow = made.size
-    if (!closing) nextFiling ??= setImmediate(fileSome)
+    if (!closing) nextFiling ??= setTimeout(fileSome, 0)
     // Between two steps appends have their turn.
     if (made.more && closing) return checkpoint()
     if (made.more) nextCheckpoint = setTimeout(checkpoint, 0)
@@ -114,7 +114,7 @@ async function run(): Promise<void> {
   running = false
   if (queue.length > 0 || !closing) return
   clearTimeout(nextCheckpoint)
-  clearImmediate(nextFiling)
+  clearTimeout(nextFiling)
   checkpoint()
   db.close()
   port.close()
@@ -128,11 +128,13 @@ function publish(message: Extract<ToWorker, { kind: 'publish' }>): void {
   }
 }
 
-/** Search blocks of what is in the tree: a little at a time, between groups. */
+/** Search blocks of what is in the tree: a little at a time, for at most a fifth of this thread's time. */
 function fileSome(): void {
   nextFiling = undefined
+  const began = performance.now()
   try {
-    if (file?.(filedBelow, filedAtOnce) && !closing) nextFiling = setImmediate(fileSome)
+    if (file?.(filedBelow, filedAtOnce) && !closing)
+      nextFiling = setTimeout(fileSome, 4 * (performance.now() - began))
   } catch {
     // A full or busy disk: the next checkpoint tries again, and a search reads what is not filed.
   }

@@ -126,7 +126,12 @@ t.test('entries are found by their token in large blocks, small ones, and what i
   for (let i = 0; i < 50; i++) file(70_144, 700)
   findAll('half filed')
   const other = prepareFiling(db) // As after a restart: what was read and not written is read again.
-  while (other(70_144, 700)) {}
+  for (let i = 0; i < 80; i++) other(70_144, 700)
+  const joined = db.prepare('select count(distinct kind * 1000 + part) as n from finds where span = 1').get()
+  t.ok(Number(joined?.['n']) > 1 && Number(joined?.['n']) < 48, 'some parts are joined, some are not')
+  findAll('half joined')
+  const third = prepareFiling(db)
+  while (third(70_144, 700)) {}
   while (file(70_144, 700)) {}
   findAll('all filed')
   const spans = db.prepare('select span, count(*) as n from finds where kind > 0 group by span').all()
