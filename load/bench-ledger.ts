@@ -61,13 +61,21 @@ const fixed = {
   sealedHash: randomBytes(32),
   refusal: 0,
   transaction: randomBytes(16),
-  subject: { docType: 'ID', state: 'CHN', number: '780001199001010017', serial: randomBytes(16) },
 }
+
+/** A person a parcel, nearly: the same one in every entry would file all of them under one key. */
+const subjectOf = (i: number, serial: Buffer) => ({
+  docType: 'ID',
+  state: 'CHN',
+  number: `780001${String(i).padStart(12, '0')}`,
+  serial,
+})
 
 /** Entries with challenges as a gateway makes them: the second of their issue comes first. */
 function makeEntries(count: number): VerifyEntry[] {
   const now = systemClock.now()
   const random = randomBytes(count * 64)
+  const from = randomBytes(4).readUInt32BE()
   return Array.from({ length: count }, (_, i) => {
     const challenge = Buffer.allocUnsafe(42)
     challenge.writeUInt8(1, 0)
@@ -75,7 +83,8 @@ function makeEntries(count: number): VerifyEntry[] {
     challenge.writeUInt32BE(Math.floor(now / 1000), 2)
     random.copy(challenge, 6, i * 64, i * 64 + 36)
     const digest = random.subarray(i * 64 + 32, i * 64 + 64)
-    return { ...fixed, challenge, digest, expiresMs: now + 605_000 }
+    const subject = subjectOf(from + i, digest.subarray(0, 16))
+    return { ...fixed, challenge, digest, subject, expiresMs: now + 605_000 }
   })
 }
 
@@ -216,7 +225,13 @@ function serveAppends(ledger: Ledger, child: ChildProcess): void {
     const own = (bytes: Uint8Array) => Buffer.from(bytes)
     const appended = await Promise.all(
       message.entries.map((entry) =>
-        ledger.append({ ...fixed, ...entry, challenge: own(entry.challenge), digest: own(entry.digest) }),
+        ledger.append({
+          ...fixed,
+          ...entry,
+          challenge: own(entry.challenge),
+          digest: own(entry.digest),
+          subject: undefined,
+        }),
       ),
     )
     child.send({ kind: 'appended', id: message.id, indices: appended.map(({ index }) => index) })

@@ -1,26 +1,89 @@
-// A whole gateway whose disk takes no more bytes: no answer is given, none is lost, and it goes on by itself once
-// there is room (PROTOCOL section 0.3).
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+// A whole gateway whose disk takes no more bytes, or is gone read-only: no answer is given, none is lost, and it goes
+// on once the disk does (PROTOCOL section 0.3).
+import { execFile, execFileSync } from 'node:child_process'
+import { existsSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { makeFolder } from '../helpers/folder.ts'
 
-const program = fileURLToPath(new URL('../helpers/full-disk.ts', import.meta.url))
+const program = fileURLToPath(new URL('../helpers/broken-disk.ts', import.meta.url))
+
+type Reply = { when: string; status: number; answer?: string; code?: string }
+
+const repliesIn = (stdout: string) =>
+  stdout
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Reply)
+
+function check(t: Test, replies: readonly Reply[]): void {
+  const of = (when: string) => replies.filter((reply) => reply.when === when)
+  t.match(of('before'), [{ status: 200, answer: 'yes' }])
+  t.equal(of('broken').length, 3)
+  for (const reply of of('broken')) t.same(reply, { when: 'broken', status: 503, code: 'ledger_unavailable' })
+  t.match(of('again'), [{ status: 200, answer: 'yes' }], 'what was answered is answered again')
+  t.match(of('after').at(-1), { status: 200, answer: 'yes' })
+}
 
 t.test(
   'a full disk: 503 and no answer; with room again the same bytes get theirs within 5 s',
   { skip: existsSync('/usr/bin/prlimit') ? false : 'no prlimit on this machine' },
   async (t) => {
-    const args = ['-i', process.execPath, program, t.testdir()]
-    const { stdout } = await promisify(execFile)('/usr/bin/env', args)
-    const lines = stdout.split('\n').filter((line) => line.startsWith('{'))
-    const replies = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
-    const of = (when: string) => replies.filter((reply) => reply['when'] === when)
-    t.match(of('before'), [{ status: 200, answer: 'yes' }])
-    t.equal(of('full').length, 3)
-    for (const reply of of('full')) t.same(reply, { when: 'full', status: 503, code: 'ledger_unavailable' })
-    t.match(of('again'), [{ status: 200, answer: 'yes' }], 'what was answered is answered again')
-    t.match(of('after').at(-1), { status: 200, answer: 'yes' })
+    const args = ['-i', process.execPath, program, t.testdir(), 'full']
+    check(t, repliesIn((await promisify(execFile)('/usr/bin/env', args)).stdout))
+  },
+)
+
+/** Runs a command with a small file system of its own at `point`, seen by nobody else; it needs root. */
+const inMount = (image: string, point: string, command: readonly string[]) =>
+  [
+    'unshare',
+    '--mount',
+    'sh',
+    '-c',
+    'mount -o loop "$0" "$1" && shift && "$@"',
+    image,
+    point,
+    ...command,
+  ] as const
+
+function makeImage(): { image: string; point: string; whyNot: string | false; remove(): void } {
+  const folder = makeFolder()
+  const image = join(folder.path, 'image')
+  const point = makeFolder()
+  const remove = () => {
+    point.remove()
+    folder.remove()
+  }
+  try {
+    writeFileSync(image, '')
+    truncateSync(image, 64 * 2 ** 20)
+    execFileSync('/sbin/mkfs.ext4', ['-q', image], { stdio: 'ignore' })
+    const [command, ...args] = inMount(image, point.path, ['true'])
+    execFileSync(command, args, { stdio: 'ignore' })
+    return { image, point: point.path, whyNot: false, remove }
+  } catch {
+    return { image, point: point.path, whyNot: 'no file system can be mounted here', remove }
+  }
+}
+
+const made = makeImage()
+t.teardown(() => made.remove())
+
+t.test(
+  'a disk gone read-only: 503 and no answer; mounted anew the same bytes get theirs, and none is lost',
+  { skip: made.whyNot },
+  async (t) => {
+    const [command, ...args] = inMount(made.image, made.point, [
+      process.execPath,
+      program,
+      made.point,
+      'read-only',
+    ])
+    const { PATH } = process.env
+    const { stdout } = await promisify(execFile)(command, args, { env: { PATH } })
+    check(t, repliesIn(stdout))
   },
 )
