@@ -1,5 +1,5 @@
-// The files that a gateway in production needs before it starts: all that are missing are told at once.
-import { existsSync, readdirSync } from 'node:fs'
+// The files and folders that a gateway needs before it starts: all that are missing are told at once.
+import { accessSync, constants, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, ConfigError } from './base/config.ts'
 
@@ -38,4 +38,18 @@ export function assertFiles(config: Config): void {
     )
   }
   if (faults.length > 0) throw new ConfigError(faults)
+}
+
+/** Makes the data folder. @throws ConfigError if it cannot be made or written */
+export function makeDataFolder({ VOUCHSAFE_DATA: data }: Config): void {
+  try {
+    mkdirSync(data, { recursive: true, mode: 0o700 })
+    accessSync(data, constants.W_OK)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : 'unknown'
+    throw new ConfigError([
+      `VOUCHSAFE_DATA: ${data} cannot be made or written (${code}). ` +
+        'Fix: name a folder that this user may write, on a disk that is not read-only.',
+    ])
+  }
 }

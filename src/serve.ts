@@ -1,7 +1,7 @@
 // Main of the gateway: configuration, development set-up, three listeners, a graceful end.
 import type { ChildProcess } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import closeWithGrace from 'close-with-grace'
 import { systemClock } from './base/clock.ts'
@@ -9,7 +9,7 @@ import { type Config, readConfig } from './base/config.ts'
 import { createLog } from './base/log.ts'
 import { demoDeviceFile, type FirstStart, prepareDevelopment, startBureauMock } from './development.ts'
 import type { Gateway } from './gateway.ts'
-import { assertFiles } from './required-files.ts'
+import { assertFiles, makeDataFolder } from './required-files.ts'
 import { memoryStoreWarning } from './store/memory.ts'
 
 type Print = (line: string) => void
@@ -18,7 +18,7 @@ type Print = (line: string) => void
 export async function serve(print: Print): Promise<void> {
   const read = readConfig()
   assertFiles(read)
-  mkdirSync(read.VOUCHSAFE_DATA, { recursive: true, mode: 0o700 })
+  makeDataFolder(read)
   const development = read.VOUCHSAFE_MODE === 'development'
   const first = development
     ? await prepareDevelopment({

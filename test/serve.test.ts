@@ -238,6 +238,18 @@ t.test('in production nothing is made, and what is missing is told at once', asy
   t.notOk(existsSync(folders.dataDir))
 })
 
+t.test('a data folder that cannot be made is a fault of the configuration', async (t) => {
+  const { certsDir } = fresh(t)
+  // A file where the folder should be: it holds for root too.
+  const dataDir = join(launch, 'data')
+  const refused = serve(t, { dataDir, certsDir })
+  t.same(await refused.closed, { code: 78, signal: null })
+  t.match(
+    refused.printed.err,
+    /VOUCHSAFE_DATA: \S+launch\.js\/data cannot be made or written \(ENOTDIR\)\. Fix: /,
+  )
+})
+
 t.test('if the port is in use the first start fails, but the secret was shown all the same', async (t) => {
   const folders = withPki(t)
   const taken = createServer().listen(0, '127.0.0.1')
