@@ -35,6 +35,7 @@ export async function startGateway(options: {
     ...anyPort,
     LOG_LEVEL: 'warn',
     MALLOC_ARENA_MAX: '2',
+    MALLOC_TRIM_THRESHOLD_: '131072',
     ...options.env,
   })
   const child = spawn(process.execPath, [...flags, launch, 'serve'], {

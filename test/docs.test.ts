@@ -67,8 +67,8 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.match(text, /^HEALTHCHECK /m)
   const command = JSON.parse(/^CMD (\[.+\])$/m.exec(text)?.[1] ?? '[]') as string[]
   t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
-  const arenas = /MALLOC_ARENA_MAX=\d+/.exec(text)?.[0]
-  t.equal(`${arenas} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
+  const malloc = [...text.matchAll(/MALLOC_\w+=\d+/g)].join(' ')
+  t.equal(`${malloc} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
   const probed = new URL(/fetch\('([^']+)'\)/.exec(text)?.[1] ?? 'http://none/')
   t.equal(probed.port, settings.OPERATOR_PORT.default, 'the health check asks the operator listener')
   t.match(read('src/routes/health.ts'), `'${probed.pathname}'`)
