@@ -14,6 +14,7 @@ import {
   type DeviceSession,
   gatewayAudience,
   parseDeviceClaims,
+  type SignedAnswerClaims,
 } from '../src/token/claims.ts'
 
 export type TokenKey = { kid: string; spki: Buffer }
@@ -36,7 +37,18 @@ function holdAnswer(key: KeyObject, kid: string, issuer: string): Promise<JWT> {
     public: createPublicKey(key).export({ ...pem, type: 'spki' }) as string,
   }
   const header = { alg: 'ES256', typ: 'answer+jwt', kid }
-  return hold('answer', { secret, sign: { algorithm: 'ES256', iss: issuer, header } } as FastifyJWTOptions)
+  return hold('answer', {
+    secret,
+    sign: { algorithm: 'ES256', iss: issuer, header },
+    verify: {
+      algorithms: ['ES256'],
+      allowedIss: issuer,
+      checkTyp: 'answer+jwt',
+      requiredClaims: ['iss', 'aud', 'jti', 'iat', 'exp'],
+      cache: false,
+      ignoreExpiration: true, // Its asker looks at the end, by the gateway's own clock, whenever he asks.
+    },
+  } as FastifyJWTOptions)
 }
 
 function holdDevice(key: KeyObject, kid: string, issuer: string): Promise<JWT> {
@@ -64,7 +76,10 @@ export function createTokenHolders(options: { keyring: Keyring; issuer: string; 
   const { keyring, issuer, clock } = options
   const devices = new Map<number, Promise<JWT>>()
   const answers = new Map<number, Promise<JWT>>()
+  /** Of the token keys, by kid: what they are named by costs more than what they are asked for. */
+  let epochs: Map<string, number> | undefined
   keyring.onChange(() => {
+    epochs = undefined
     for (const day of devices.keys()) if (!keyring.get('device-token', day)) devices.delete(day)
     for (const epoch of answers.keys()) if (!keyring.get('token', epoch)) answers.delete(epoch)
   })
@@ -77,12 +92,35 @@ export function createTokenHolders(options: { keyring: Keyring; issuer: string; 
     return holder
   }
 
+  function answerHolder({ epoch, key }: { epoch: number; key: KeyObject }): Promise<JWT> {
+    const holder = answers.get(epoch) ?? holdAnswer(key, kidOf(printP256Spki(key)), issuer)
+    answers.set(epoch, holder)
+    return holder
+  }
+
+  function tokenKeyOf(kid: string): { epoch: number; key: KeyObject } | undefined {
+    epochs ??= new Map(keyring.all('token').map(({ epoch, key }) => [kidOf(printP256Spki(key)), epoch]))
+    const epoch = epochs.get(kid)
+    const key = epoch === undefined ? undefined : keyring.get('token', epoch)
+    return epoch === undefined || !key ? undefined : { epoch, key }
+  }
+
   return {
     async signAnswer(claims: AnswerClaims): Promise<string> {
-      const { epoch, key } = await keyring.current('token')
-      const holder = answers.get(epoch) ?? holdAnswer(key, kidOf(printP256Spki(key)), issuer)
-      answers.set(epoch, holder)
-      return (await holder).sign(claims)
+      return (await answerHolder(await keyring.current('token'))).sign(claims)
+    },
+
+    /** Claims of an answer token that we signed, ended or not; undefined for any other text. */
+    async readAnswer(token: string): Promise<SignedAnswerClaims | undefined> {
+      // One form only: a spare bit of base64url would make the same token another text.
+      if (!token.split('.').every((part) => parseBase64url(part))) return undefined
+      const key = tokenKeyOf(readKid(token) ?? '')
+      if (!key) return undefined
+      try {
+        return (await answerHolder(key)).verify<SignedAnswerClaims>(token)
+      } catch {
+        return undefined // Whatever was wrong with it.
+      }
     },
 
     /** Signed under the day of its `iat`, which is also the day of the key that wraps the session key. */
@@ -130,14 +168,20 @@ export function createTokenHolders(options: { keyring: Keyring; issuer: string; 
 
 export type TokenHolders = ReturnType<typeof createTokenHolders>
 
-/** The day in a token's header; nothing else of it is believed before the signature is checked. */
+/** The day in a device token's header. */
 function kidOfDay(token: string): number {
+  const kid = readKid(token)
+  if (kid !== undefined && /^\d{1,6}$/.test(kid)) return Number(kid)
+  throw refusal('header_malformed')
+}
+
+/** The kid in a token's header; nothing else of it is believed before the signature is checked. */
+function readKid(token: string): string | undefined {
   const head = parseBase64url(token.slice(0, Math.max(0, token.indexOf('.'))))
   try {
     const { kid } = JSON.parse(head?.toString() ?? '') as { kid?: unknown }
-    if (typeof kid === 'string' && /^\d{1,6}$/.test(kid)) return Number(kid)
+    return typeof kid === 'string' ? kid : undefined
   } catch {
-    // Not JSON: refused below like every other wrong header.
+    return undefined // Not JSON: refused like every other wrong header.
   }
-  throw refusal('header_malformed')
 }

@@ -10,7 +10,14 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createDirectory, type Directory } from '../plugins/directory.ts'
 import { createMetrics, type Metrics } from '../plugins/metrics.ts'
 import { createTokenHolders } from '../plugins/token-holders.ts'
-import { buildCarrierApp, buildDeviceApp, buildOperatorApp, type Common, carrierTls } from './app.ts'
+import {
+  buildCarrierApp,
+  buildDeviceApp,
+  buildOperatorApp,
+  type CarrierRoutes,
+  type Common,
+  carrierTls,
+} from './app.ts'
 import { printBase64url } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
@@ -31,8 +38,8 @@ import { checkOperator } from './registry/operators.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry } from './registry/schema.ts'
 import { followRevocations, hasSerial } from './revocation-list.ts'
-import type { ReceiptRoutes } from './routes/receipts.ts'
 import { createMemoryStore } from './store/memory.ts'
+import { createIntrospection } from './token/introspect.ts'
 import { publishWitnessed, readWitnesses, witnessLimits } from './witnesses.ts'
 
 export type Gateway = {
@@ -125,7 +132,12 @@ async function openParts(
     },
   })
   const receipts = { ledger, recordKeyOf }
-  const carrier = await openCarrierApp({ config, clock, log }, { common, registry, receipts }, closers)
+  const introspection = createIntrospection({ readAnswer: tokens.readAnswer, clock })
+  const carrier = await openCarrierApp(
+    { config, clock, log },
+    { common, registry, routes: { receipts, tokens: { introspection } } },
+    closers,
+  )
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),
     readiness,
@@ -263,7 +275,7 @@ function openTrust({ config, log }: Context): { trust: () => CardTrust; close: (
 /** The carrier listener with the list of its CA: a newer one counts for open connections and for handshakes. */
 async function openCarrierApp(
   context: Context,
-  given: { common: Common; registry: RegistryReader; receipts: ReceiptRoutes },
+  given: { common: Common; registry: RegistryReader; routes: CarrierRoutes },
   closers: (() => unknown)[],
 ): Promise<FastifyInstance> {
   const { config, log } = context
@@ -281,8 +293,8 @@ async function openCarrierApp(
   })
   closers.push(list.close)
   const isRevoked = (serial: string) => hasSerial(list.current(), serial)
-  const { registry, receipts } = given
-  const app = await buildCarrierApp(given.common, { tls: readTls(), registry, isRevoked, receipts })
+  const { common, registry, routes } = given
+  const app = await buildCarrierApp(common, { tls: readTls(), registry, isRevoked, ...routes })
   return app
 }
 

@@ -26,6 +26,9 @@ export const limits = {
   eventLoopSampleMs: 1000,
   bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
+  /** Ours are some 700 characters. */
+  tokenCharsMax: 2048,
+  tokensKnownMax: 10_000,
   sessionLifeS: 43_200,
   holdStepMs: 50,
   holdMsMin: 150,

@@ -1,6 +1,6 @@
 // A carrier's back end: asks the gateway over mTLS for what belongs to it, and checks what it is given.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pool } from 'undici'
+import { type Dispatcher, Pool } from 'undici'
 import { withDeadline } from '../base/http.ts'
 import { parseJson } from '../base/json.ts'
 import { Refused, type Reply } from './device.ts'
@@ -13,6 +13,20 @@ const answerBytesMax = 512 * 1024
 const pending = 425
 const waitMsDefault = 15_000
 const againMsMin = 250
+
+type Text = Omit<Reply, 'body'> & { text: string }
+
+/** RFC 7662 section 2.2; times in s, binary claims in base64url. */
+export type Introspected =
+  | { active: false }
+  | ({ active: true; iss: string; aud: string; jti: string; iat: number; exp: number } & {
+      answer: 'yes' | 'no'
+      parcel: string
+      device: string
+      level: string
+      leaf: string
+      index: number
+    })
 
 export class Carrier {
   readonly #pool: Pool
@@ -43,26 +57,41 @@ export class Carrier {
     const path = `/v1/receipts/${encodeURIComponent(jti)}`
     const until = performance.now() + waitMs
     for (;;) {
-      const { status, headers, text } = await this.#get(path)
+      const { status, headers, text } = await this.#send({ method: 'GET', path })
       if (status === 200) return text
       const againMs = Math.max(againMsMin, 1000 * Number(headers['retry-after'] ?? 1))
       if (status !== pending || !(performance.now() + againMs <= until)) {
-        const body = (parseJson(text)?.value ?? {}) as Reply['body']
-        throw new Refused({ status, body, headers })
+        throw refusedBy({ status, headers, text })
       }
       await sleep(againMs)
     }
+  }
+
+  /**
+   * What the gateway says of a token: its claims if it is in force and this carrier's own, else `{active: false}`.
+   * @throws Refused with what the gateway said; Error if it said nothing
+   */
+  async introspect(token: string): Promise<Introspected> {
+    const body = new URLSearchParams({ token }).toString()
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    const reply = await this.#send({ method: 'POST', path: '/v1/introspect', headers, body })
+    if (reply.status !== 200) throw refusedBy(reply)
+    return parseJson(reply.text)?.value as Introspected
   }
 
   async close(): Promise<void> {
     await this.#pool.destroy()
   }
 
-  #get(path: string): Promise<Omit<Reply, 'body'> & { text: string }> {
+  #send(request: Pick<Dispatcher.RequestOptions, 'method' | 'path' | 'headers' | 'body'>): Promise<Text> {
     return withDeadline(deadlineMs, async (signal) => {
-      const response = await this.#pool.request({ path, method: 'GET', signal })
+      const response = await this.#pool.request({ ...request, signal })
       const text = await response.body.text()
       return { status: response.statusCode, headers: response.headers as Record<string, string>, text }
     })
   }
+}
+
+function refusedBy({ status, headers, text }: Text): Refused {
+  return new Refused({ status, body: (parseJson(text)?.value ?? {}) as Reply['body'], headers })
 }

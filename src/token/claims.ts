@@ -27,6 +27,9 @@ export type AnswerClaims = {
   index: number
 }
 
+/** The claims of a signed answer token: what the signer adds is in them. */
+export type SignedAnswerClaims = AnswerClaims & { iss: string }
+
 /** A device token that was checked, decoded; the session key is still wrapped. */
 export type DeviceSession = {
   device: Buffer

@@ -31,7 +31,12 @@ export async function describeApi(): Promise<Description> {
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
-    await buildCarrierApp(common, { registry, isRevoked: () => false, receipts }),
+    await buildCarrierApp(common, {
+      registry,
+      isRevoked: () => false,
+      receipts,
+      tokens: { introspection: never },
+    }),
     await buildOperatorApp(common, {
       checkOperator: async () => undefined,
       readiness: () => ({}),

@@ -294,6 +294,7 @@ async function startListener(t: Test) {
       },
       isRevoked: () => false,
       receipts: { ledger: undefined as never, recordKeyOf: async () => undefined },
+      tokens: { introspection: undefined as never },
     },
   )
   await app.listen({ host: '127.0.0.1', port: 0 })
