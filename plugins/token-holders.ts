@@ -72,33 +72,29 @@ function holdDevice(key: KeyObject, kid: string, issuer: string): Promise<JWT> {
   } as FastifyJWTOptions)
 }
 
-export function createTokenHolders(options: { keyring: Keyring; issuer: string; clock: Clock }) {
-  const { keyring, issuer, clock } = options
-  const devices = new Map<number, Promise<JWT>>()
-  const answers = new Map<number, Promise<JWT>>()
-  /** Of the token keys, by kid: what they are named by costs more than what they are asked for. */
+type Options = { keyring: Keyring; issuer: string; clock: Clock }
+
+export function createTokenHolders(options: Options) {
+  return { ...createAnswerHolders(options), ...createDeviceHolders(options) }
+}
+
+/** One holder for each token key of the keyring. */
+function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
+  const holders = new Map<number, Promise<JWT>>()
+  /** Epochs of the token keys by kid: a kid costs more to make than to look up. */
   let epochs: Map<string, number> | undefined
   keyring.onChange(() => {
     epochs = undefined
-    for (const day of devices.keys()) if (!keyring.get('device-token', day)) devices.delete(day)
-    for (const epoch of answers.keys()) if (!keyring.get('token', epoch)) answers.delete(epoch)
+    for (const epoch of holders.keys()) if (!keyring.get('token', epoch)) holders.delete(epoch)
   })
 
-  async function deviceHolder(day: number): Promise<JWT | undefined> {
-    const key = await keyring.find('device-token', day)
-    if (!key) return undefined
-    const holder = devices.get(day) ?? holdDevice(key, String(day), issuer)
-    devices.set(day, holder)
+  function holderOf({ epoch, key }: { epoch: number; key: KeyObject }): Promise<JWT> {
+    const holder = holders.get(epoch) ?? holdAnswer(key, kidOf(printP256Spki(key)), issuer)
+    holders.set(epoch, holder)
     return holder
   }
 
-  function answerHolder({ epoch, key }: { epoch: number; key: KeyObject }): Promise<JWT> {
-    const holder = answers.get(epoch) ?? holdAnswer(key, kidOf(printP256Spki(key)), issuer)
-    answers.set(epoch, holder)
-    return holder
-  }
-
-  function tokenKeyOf(kid: string): { epoch: number; key: KeyObject } | undefined {
+  function keyOf(kid: string): { epoch: number; key: KeyObject } | undefined {
     epochs ??= new Map(keyring.all('token').map(({ epoch, key }) => [kidOf(printP256Spki(key)), epoch]))
     const epoch = epochs.get(kid)
     const key = epoch === undefined ? undefined : keyring.get('token', epoch)
@@ -107,44 +103,20 @@ export function createTokenHolders(options: { keyring: Keyring; issuer: string; 
 
   return {
     async signAnswer(claims: AnswerClaims): Promise<string> {
-      return (await answerHolder(await keyring.current('token'))).sign(claims)
+      return (await holderOf(await keyring.current('token'))).sign(claims)
     },
 
     /** Claims of an answer token that we signed, ended or not; undefined for any other text. */
     async readAnswer(token: string): Promise<SignedAnswerClaims | undefined> {
       // One form only: a spare bit of base64url would make the same token another text.
       if (!token.split('.').every((part) => parseBase64url(part))) return undefined
-      const key = tokenKeyOf(readKid(token) ?? '')
+      const key = keyOf(readKid(token) ?? '')
       if (!key) return undefined
       try {
-        return (await answerHolder(key)).verify<SignedAnswerClaims>(token)
+        return (await holderOf(key)).verify<SignedAnswerClaims>(token)
       } catch {
         return undefined // Whatever was wrong with it.
       }
-    },
-
-    /** Signed under the day of its `iat`, which is also the day of the key that wraps the session key. */
-    async signDevice(claims: DeviceClaims): Promise<string> {
-      const holder = await deviceHolder(epochOf(claims.iat * 1000, dayMs))
-      if (!holder) throw new GatewayError('internal', 'device_token_key_missing')
-      return holder.sign(claims)
-    },
-
-    /** Row 2 of PROTOCOL section 7. Throws `session_invalid`, whatever was wrong. */
-    async checkDevice(token: string): Promise<DeviceSession> {
-      const holder = await deviceHolder(kidOfDay(token))
-      if (!holder) throw refusal('kid_unknown')
-      let claims: DeviceClaims
-      try {
-        claims = holder.verify<DeviceClaims>(token)
-      } catch (cause) {
-        throw refusal('token_refused', cause)
-      }
-      const session = parseDeviceClaims(claims)
-      if (!session) throw refusal('claims_malformed')
-      if (!Number.isSafeInteger(session.expS) || session.expS * 1000 <= clock.now())
-        throw refusal('token_ended')
-      return session
     },
 
     /** Public halves of the token keys in use, oldest first. */
@@ -162,6 +134,48 @@ export function createTokenHolders(options: { keyring: Keyring; issuer: string; 
         return { ...createPublicKey(key).export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }
       })
       return { keys }
+    },
+  }
+}
+
+/** One holder for each day of device tokens. */
+function createDeviceHolders({ keyring, issuer, clock }: Options) {
+  const holders = new Map<number, Promise<JWT>>()
+  keyring.onChange(() => {
+    for (const day of holders.keys()) if (!keyring.get('device-token', day)) holders.delete(day)
+  })
+
+  async function holderOf(day: number): Promise<JWT | undefined> {
+    const key = await keyring.find('device-token', day)
+    if (!key) return undefined
+    const holder = holders.get(day) ?? holdDevice(key, String(day), issuer)
+    holders.set(day, holder)
+    return holder
+  }
+
+  return {
+    /** Signed under the day of its `iat`, which is also the day of the key that wraps the session key. */
+    async signDevice(claims: DeviceClaims): Promise<string> {
+      const holder = await holderOf(epochOf(claims.iat * 1000, dayMs))
+      if (!holder) throw new GatewayError('internal', 'device_token_key_missing')
+      return holder.sign(claims)
+    },
+
+    /** Row 2 of PROTOCOL section 7. Throws `session_invalid`, whatever was wrong. */
+    async checkDevice(token: string): Promise<DeviceSession> {
+      const holder = await holderOf(kidOfDay(token))
+      if (!holder) throw refusal('kid_unknown')
+      let claims: DeviceClaims
+      try {
+        claims = holder.verify<DeviceClaims>(token)
+      } catch (cause) {
+        throw refusal('token_refused', cause)
+      }
+      const session = parseDeviceClaims(claims)
+      if (!session) throw refusal('claims_malformed')
+      if (!Number.isSafeInteger(session.expS) || session.expS * 1000 <= clock.now())
+        throw refusal('token_ended')
+      return session
     },
   }
 }
