@@ -25,6 +25,7 @@ export async function openStage(options: { devices: number; hands: number }) {
   const cards = dealCards(place, options.hands)
   return {
     gateway,
+    certsDir,
     devices,
     good: cards.filter((card) => card.answer === 'yes'),
     bad: cards.filter((card) => card.answer === 'no'),

@@ -1,37 +1,49 @@
 // Whether an answer token is in force for a carrier (RFC 7662 section 2.2). A token that was found true once is
 // remembered by its hash: its signature does not change. Its end and its owner are looked at every time.
-import { sha256 } from '../base/bytes.ts'
+import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
 import { carrierAudience, type SignedAnswerClaims } from './claims.ts'
+
+/** Made once for each token: printing costs more than everything else that a repeated question needs. */
+type Known = { claims: SignedAnswerClaims; text: string }
 
 /** Claims of an answer token that we signed, ended or not; undefined for any other text. */
 export type ReadAnswer = (token: string) => Promise<SignedAnswerClaims | undefined>
 
 export function createIntrospection(options: { readAnswer: ReadAnswer; clock: Clock }) {
   const { readAnswer, clock } = options
-  const known = new RecentMap<SignedAnswerClaims>(limits.tokensKnownMax)
+  const known = new RecentMap<Known>(limits.tokensKnownMax)
 
-  async function read(token: string): Promise<SignedAnswerClaims | undefined> {
-    const id = sha256(Buffer.from(token)).toString('latin1')
-    const standing = known.get(id)
-    if (standing) return standing
+  async function learn(id: string, token: string): Promise<Known | undefined> {
     const claims = await readAnswer(token)
-    if (claims) known.set(id, claims)
-    return claims
+    const learnt = claims && { claims, text: printActive(claims) }
+    if (learnt) known.set(id, learnt)
+    return learnt
   }
 
   return {
-    /** The claims of a token in force that was made for `carrier`; undefined for anything else, not saying why. */
-    async introspect(token: string, carrier: string): Promise<SignedAnswerClaims | undefined> {
-      const claims = await read(token)
-      const inForce = claims?.aud === carrierAudience(carrier) && claims.exp * 1000 > clock.now()
-      return inForce ? claims : undefined
+    /**
+     * What is said of a token in force that was made for `carrier`, as JSON; undefined for anything else, not
+     * saying why.
+     */
+    async introspect(token: string, carrier: string): Promise<string | undefined> {
+      const id = hash('sha256', token, 'latin1')
+      const found = known.get(id) ?? (await learn(id, token))
+      if (!found) return undefined
+      const { aud, exp } = found.claims
+      return aud === carrierAudience(carrier) && exp * 1000 > clock.now() ? found.text : undefined
     },
     /** How many tokens are remembered. */
     size: () => known.size,
   }
+}
+
+/** The claims that a carrier may see, and no other, whatever a token should come to hold. */
+function printActive(claims: SignedAnswerClaims): string {
+  const { iss, aud, jti, iat, exp, answer, parcel, device, level, leaf, index } = claims
+  return JSON.stringify({ active: true, iss, aud, jti, iat, exp, answer, parcel, device, level, leaf, index })
 }
 
 export type Introspection = ReturnType<typeof createIntrospection>

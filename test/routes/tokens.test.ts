@@ -142,13 +142,13 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
     return token.startsWith('good') ? claims : undefined
   }
   const { introspect, size } = createIntrospection({ readAnswer, clock })
-  for (let i = 0; i < 3; i++) t.equal(await introspect('good', 'swift-crane'), claims)
+  for (let i = 0; i < 3; i++) t.match(await introspect('good', 'swift-crane'), '"active":true')
   t.equal(asked, 1)
   t.equal(await introspect('good', 'river-post'), undefined)
   for (let i = 0; i < 3; i++) t.equal(await introspect('bad', 'swift-crane'), undefined)
   t.equal(asked, 4, 'what is wrong is never remembered')
   clock.advance(endS * 1000 - clock.now() - 1)
-  t.equal(await introspect('good', 'swift-crane'), claims)
+  t.match(await introspect('good', 'swift-crane'), '"active":true')
   clock.advance(1)
   t.equal(await introspect('good', 'swift-crane'), undefined, 'at its end')
   t.equal(asked, 4)
