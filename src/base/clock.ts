@@ -22,3 +22,23 @@ export const dayMs = 86_400_000
 
 /** Number of the epoch of `lengthMs` that holds `nowMs` (Unix time, UTC). PROTOCOL section 1. */
 export const epochOf = (nowMs: number, lengthMs: number) => Math.floor(nowMs / lengthMs)
+
+const carrierZoneMs = 8 * hourMs
+
+/** The day that a carrier counts by: the calendar's in Asia/Shanghai (UTC+8 all year), days since 1970-01-01. */
+export const carrierDay = (nowMs: number) => Math.floor((nowMs + carrierZoneMs) / dayMs)
+
+/** First day of the calendar month that holds `day`. */
+export function monthStart(day: number): number {
+  const date = new Date(day * dayMs)
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1) / dayMs
+}
+
+/** YYYY-MM-DD of a day number. */
+export const printDay = (day: number) => new Date(day * dayMs).toISOString().slice(0, 10)
+
+/** The number of a day written YYYY-MM-DD; undefined for any other text, or a day that there is not. */
+export function parseDay(text: string): number | undefined {
+  const ms = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN
+  return Number.isNaN(ms) || printDay(ms / dayMs) !== text ? undefined : ms / dayMs
+}

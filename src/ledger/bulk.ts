@@ -2,13 +2,35 @@
 // because each of its blobs becomes an ArrayBuffer of its own; joined by SQLite they cost a third.
 import { assert } from '../base/assert.ts'
 
-const lengthBytes = 4
+/** What a frame holds of a row, as SQL: columns of bytes, then columns of whole numbers. */
+export type Columns = { blobs: readonly string[]; integers?: readonly string[] }
 
-/** SQL of one row as a frame: for each column its length and one more as u32 (0: null), then the values. */
-export const frameOf = (columns: readonly string[]) => {
-  const lengths = columns.map((column) => `ifnull(octet_length(${column}) + 1, 0)`)
-  const values = columns.map((column) => `ifnull(${column}, '')`)
-  return `unhex(printf('${'%08x'.repeat(columns.length)}', ${lengths.join(', ')})) || ${values.join(' || ')}`
+/** A row: bytes are views into what was joined. Undefined: null, or stored as anything else than that. */
+export type Framed = { blobs: (Buffer | undefined)[]; integers: (number | undefined)[] }
+
+const lengthBytes = 4
+const integerBytes = 8
+
+/**
+ * SQL of one row as a frame: for each blob its length and one more as u32, each number as 8 bytes, then the blobs.
+ * A blob that is stored as something else has length 0, a number all bits set, which no number of ours has: joined to
+ * others they would lose their type, and whoever reads that column by itself would get a text where bytes belong.
+ */
+export function frameOf({ blobs, integers = [] }: Columns): string {
+  const isBlob = (column: string) => `typeof(${column}) = 'blob'`
+  const isInteger = (column: string) => `typeof(${column}) = 'integer'`
+  const form = '%08x'.repeat(blobs.length) + '%016x'.repeat(integers.length)
+  const frame = (lengths: readonly string[], numbers: readonly string[], values: readonly string[]) =>
+    `unhex(printf('${form}', ${[...lengths, ...numbers].join(', ')})) || ${values.join(' || ')}`
+  const length = (column: string) => `octet_length(${column}) + 1`
+  const whole = frame(blobs.map(length), integers, blobs)
+  const partial = frame(
+    blobs.map((column) => `iif(${isBlob(column)}, ${length(column)}, 0)`),
+    integers.map((column) => `iif(${isInteger(column)}, ${column}, -1)`),
+    blobs.map((column) => `iif(${isBlob(column)}, ${column}, '')`),
+  )
+  // Nearly every row is as it should be, and costs one look at each type.
+  return `iif(${[...blobs.map(isBlob), ...integers.map(isInteger)].join(' and ')}, ${whole}, ${partial})`
 }
 
 /** SQL of an aggregate that joins values, in the order of `by`, as one blob; null of no rows. */
@@ -16,23 +38,34 @@ export const joinedBy = (value: string, by: string) =>
   `cast(group_concat(${value}, '' order by ${by}) as blob)`
 
 /**
- * Rows of joined frames of `columns` columns each; the values are views into `bytes`, numbers in decimal.
+ * Rows of joined frames of these columns.
  * @throws Error for bytes that are not whole frames
  */
-export function parseFrames(bytes: Uint8Array, columns: number): (Buffer | undefined)[][] {
+export function parseFrames(
+  bytes: Uint8Array,
+  { blobs: { length: count }, integers = [] }: Columns,
+): Framed[] {
   const joined = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const rows: (Buffer | undefined)[][] = []
+  const rows: Framed[] = []
   for (let head = 0; head < joined.length; ) {
-    let at = head + columns * lengthBytes
-    const row: (Buffer | undefined)[] = []
-    for (let column = 0; column < columns; column++) {
-      const length = joined.readUInt32BE(head + column * lengthBytes) - 1
-      row.push(length < 0 ? undefined : joined.subarray(at, at + length))
+    const numbers = head + count * lengthBytes
+    let at = numbers + integers.length * integerBytes
+    assert(at <= joined.length, 'a frame is cut off')
+    const row: Framed = { blobs: [], integers: [] }
+    for (let i = 0; i < count; i++) {
+      const length = joined.readUInt32BE(head + i * lengthBytes) - 1
+      row.blobs.push(length < 0 ? undefined : joined.subarray(at, at + length))
       at += Math.max(length, 0)
     }
+    for (let i = 0; i < integers.length; i++)
+      row.integers.push(readInteger(joined, numbers + i * integerBytes))
     assert(at <= joined.length, 'a frame is cut off')
     rows.push(row)
     head = at
   }
   return rows
 }
+
+/** A number of at most 48 bits: an index, a time in ms; undefined for what is none of ours. */
+const readInteger = (bytes: Buffer, at: number) =>
+  bytes.readUInt16BE(at) === 0 ? bytes.readUIntBE(at + 2, 6) : undefined

@@ -180,13 +180,19 @@ export const openRow = (record: KeyObject, day: number, blob: Buffer) => open(re
 
 export type Subject = { docType: string; state: string; number: string; serial: Buffer }
 
-/** Tags by which the rows of one day about one person or card are found by who has the card. */
-export function deriveTags(tagKey: KeyObject, subject: Subject): { subjectTag: Buffer; cardTag: Buffer } {
-  const { docType, state, number, serial } = subject
-  const mac = (message: Uint8Array) =>
-    Buffer.from(createHmac('sha256', tagKey).update(message).digest('latin1'), 'latin1').subarray(0, 16)
-  return {
-    subjectTag: mac(bind('subject-tag', docType, state, number)),
-    cardTag: mac(bind('card-tag', docType, state, serial)),
-  }
-}
+const macOf = (tagKey: KeyObject, message: Uint8Array) =>
+  Buffer.from(createHmac('sha256', tagKey).update(message).digest('latin1'), 'latin1').subarray(0, 16)
+
+/** Tag by which the rows of one day about one person are found by who has the card. */
+export const deriveSubjectTag = (tagKey: KeyObject, { docType, state, number }: Omit<Subject, 'serial'>) =>
+  macOf(tagKey, bind('subject-tag', docType, state, number))
+
+/** Tag by which the rows of one day about one card are found by who has it. */
+export const deriveCardTag = (tagKey: KeyObject, { docType, state, serial }: Omit<Subject, 'number'>) =>
+  macOf(tagKey, bind('card-tag', docType, state, serial))
+
+/** Both tags of one day. */
+export const deriveTags = (tagKey: KeyObject, subject: Subject) => ({
+  subjectTag: deriveSubjectTag(tagKey, subject),
+  cardTag: deriveCardTag(tagKey, subject),
+})

@@ -2,42 +2,54 @@
 // every commit pages all over the file: full blocks of entries are split once by the first bits of the key, so
 // that a search reads one small row of each block (docs/LEDGER.md). Rebuilt from the entries if it is lost.
 import type { DatabaseSync } from 'node:sqlite'
+import { assert } from '../base/assert.ts'
 import { u64 } from '../base/bytes.ts'
-import { jtiHashAt, typeAt } from './entry.ts'
+import { joinedBy } from './bulk.ts'
+import { entryType, jtiHashAt, typeAt } from './entry.ts'
 
 /** What a search is by; the numbers are at rest. */
 export const findKind = { jti: 1, subject: 2, card: 3 } as const
 export type FindKind = keyof typeof findKind
 
 /** Small blocks soon, large blocks in their place later: 16 small ones make a large one. */
-const spans = [
+export const spans = [
   { span: 1, blockSize: 4096, parts: 16 },
   { span: 2, blockSize: 65_536, parts: 256 },
 ] as const
 
 /** Of a key, 8 bytes; then the place in its block as u16. */
-const prefixBytes = 8
-const rowBytes = prefixBytes + 2
+export const prefixBytes = 8
+export const rowBytes = prefixBytes + 2
 
-const partOf = (key: Uint8Array, parts: number) => ((key[0] as number) * parts) >> 8
+export const partOf = (firstByte: number, parts: number) => (firstByte * parts) >> 8
 
 const firstPlace = spans[0].blockSize
 const smallInLarge = spans[1].blockSize / firstPlace
 
-type Lists = Record<FindKind, Buffer[][]>
-const newLists = (): Lists => ({ jti: [], subject: [], card: [] })
-const kinds = Object.keys(findKind) as FindKind[]
+export const kinds = Object.keys(findKind) as FindKind[]
 
-/** The first bytes of each key of a run of entries, in order; null for a token where an entry has none. */
+/** An entry's keys as they are read: its type, then the first bytes of each key in the order of `kinds`. */
+const keysBytes = 1 + kinds.length * prefixBytes
+const keyAt = (kind: FindKind) => 1 + (findKind[kind] - 1) * prefixBytes
+/** Only a verification has a token. */
+const hasKey = (keys: Buffer, at: number, kind: FindKind) => kind !== 'jti' || keys[at] === entryType.verify
+
+/** The keys of a run of entries, in order, as one blob: a row by itself costs three times as much (bulk.ts). */
 function prepareKeys(db: DatabaseSync) {
+  const type = `substr(e.data, ${typeAt}, 1)`
+  const jti = `iif(${type} = x'01', substr(e.data, ${jtiHashAt}, ${prefixBytes}), zeroblob(${prefixBytes}))`
+  const tags = ['subject_tag', 'card_tag'].map((tag) => `substr(p.${tag}, 1, ${prefixBytes})`)
   const rows = db.prepare(
-    `select case when substr(e.data, ${typeAt}, 1) = x'01' then substr(e.data, ${jtiHashAt}, ${prefixBytes}) end,
-       substr(p.subject_tag, 1, ${prefixBytes}), substr(p.card_tag, 1, ${prefixBytes})
-     from entries e join private_rows p on p.idx = e.idx where e.idx >= ? and e.idx < ? order by e.idx`,
+    `select ${joinedBy('keys', 'idx')} as keys from (select e.idx, ${[type, jti, ...tags].join(' || ')} as keys
+     from entries e join private_rows p on p.idx = e.idx where e.idx >= ? and e.idx < ?)`,
   )
-  rows.setReturnArrays(true)
-  type Row = [jti: Uint8Array | null, subject: Uint8Array, card: Uint8Array]
-  return (begin: number, end: number) => rows.all(begin, end) as unknown as Row[]
+  return (begin: number, end: number): Buffer => {
+    const keys = rows.get(begin, end)?.['keys'] as Uint8Array | null
+    const read = keys ? Buffer.from(keys.buffer, keys.byteOffset, keys.byteLength) : Buffer.alloc(0)
+    // Never less than was asked for: every key after a gap would be another entry's.
+    assert(read.length === Math.max(0, end - begin) * keysBytes, 'an entry or its private row is missing')
+    return read
+  }
 }
 
 /** One part of the small blocks that are in a large one: joined in a transaction of its own. */
@@ -51,7 +63,7 @@ function prepareBlocks(db: DatabaseSync) {
   const read = db.prepare('select rows from finds where kind = ? and span = ? and part = ? and block = ?')
   const remove = db.prepare('delete from finds where kind = ? and span = 1 and part = ? and block = ?')
   const small = db.prepare(
-    `select distinct kind, part, block / ${smallInLarge} as large from finds where kind > 0 and span = 1
+    `select distinct kind, part, block / ${smallInLarge} as large from finds where kind in (1, 2, 3) and span = 1
      and block < ? order by large, kind, part`,
   )
   return {
@@ -70,8 +82,8 @@ function prepareBlocks(db: DatabaseSync) {
       }))
     },
     setFiled: (entries: number) => insert.run(0, 0, 0, 0, u64(entries)),
-    put(kind: FindKind, at: { span: number; part: number; block: number }, rows: readonly Buffer[]): void {
-      if (rows.length > 0) insert.run(findKind[kind], at.span, at.part, at.block, Buffer.concat(rows))
+    put(kind: FindKind, at: { span: number; part: number; block: number }, { bytes, length }: Part): void {
+      if (length > 0) insert.run(findKind[kind], at.span, at.part, at.block, bytes.subarray(0, length))
     },
     /** Takes a small block's part away. */
     take(kind: FindKind, part: number, block: number): Buffer {
@@ -90,118 +102,142 @@ function prepareBlocks(db: DatabaseSync) {
 export function prepareFiling(db: DatabaseSync) {
   const keys = prepareKeys(db)
   const blocks = prepareBlocks(db)
-  let lists = newLists()
+  /** Of the block that is not written yet, up to `at`. */
+  let held: Buffer[] = []
   let at = blocks.filed()
   let joins = blocks.listJoins()
 
-  function take(end: number): void {
-    for (const row of keys(at, end)) {
-      for (const [i, kind] of kinds.entries()) {
-        const key = row[i]
-        if (key) addRow(lists[kind], key, { place: at % firstPlace, parts: spans[0].parts })
-      }
-      at++
-    }
-  }
-
-  function transact(work: () => void): void {
-    db.exec('begin immediate')
-    try {
-      work()
-      db.exec('commit')
-    } catch (error) {
-      if (db.isTransaction) db.exec('rollback')
-      throw error
-    }
-  }
-
   /** Writes the small block that ends here. */
   function write(): void {
-    const block = at / firstPlace - 1
     try {
-      transact(() => {
-        // Another process may have come first: then its rows stand, and they are the same.
-        if (blocks.filed() >= at) return
-        for (const kind of kinds) {
-          for (const [part, rows] of lists[kind].entries())
-            blocks.put(kind, { span: 1, part, block }, rows ?? [])
-        }
-        blocks.setFiled(at)
-      })
+      transact(db, () => writeBlock(blocks, Buffer.concat(held), at))
     } catch (error) {
       at -= firstPlace // Tried again from the start of the block.
       throw error
     } finally {
-      lists = newLists()
+      held = []
     }
     if (at % spans[1].blockSize === 0) joins = blocks.listJoins()
   }
 
-  /** Goes on for at most `count` entries below `size`; true if something is left. Throws what SQLite throws. */
-  return function file(size: number, count: number): boolean {
-    const [join] = joins
-    if (join) {
-      transact(() => joinPart(blocks, join))
-      joins.shift()
-      return true
-    }
+  /** Reads at most `count` entries below `size`, and writes a block where one ends. Throws what SQLite throws. */
+  function read(size: number, count: number): void {
+    if (at % firstPlace === 0) at = Math.max(at, blocks.filed()) // Another process may be ahead.
     const end = Math.min(size, at + count, (Math.floor(at / firstPlace) + 1) * firstPlace)
-    if (end > at) {
-      take(end)
-      if (at % firstPlace === 0) write()
-    }
-    return at < size || joins.length > 0
+    if (end <= at) return
+    held.push(keys(at, end))
+    at = end
+    if (at % firstPlace === 0) write()
+  }
+
+  return {
+    read,
+    /** How many entries below `size` are not read yet. */
+    behind: (size: number) => size - at,
+    /**
+     * A step when there is time: joins one part, else reads as `read` does.
+     * @returns true if something is left
+     */
+    step(size: number, count: number): boolean {
+      const [join] = joins
+      if (join) {
+        transact(db, () => joinPart(blocks, join))
+        joins.shift()
+      } else read(size, count)
+      return at < size || joins.length > 0
+    },
   }
 }
 
-function addRow(parts: Buffer[][], key: Uint8Array, given: { place: number; parts: number }): void {
-  const row = Buffer.allocUnsafe(rowBytes)
-  row.set(key)
-  row.writeUInt16BE(given.place, prefixBytes)
-  const part = partOf(key, given.parts)
-  const list = parts[part]
-  if (list) list.push(row)
-  else parts[part] = [row]
+function transact(db: DatabaseSync, work: () => void): void {
+  db.exec('begin immediate')
+  try {
+    work()
+    db.exec('commit')
+  } catch (error) {
+    if (db.isTransaction) db.exec('rollback')
+    throw error
+  }
+}
+
+/** Puts the keys of the entries before `end` into the small block that ends there. */
+function writeBlock(blocks: ReturnType<typeof prepareBlocks>, keys: Buffer, end: number): void {
+  // Another process may have come first: then its rows stand, and they are the same.
+  if (blocks.filed() >= end) return
+  const block = end / firstPlace - 1
+  for (const kind of kinds) {
+    const parts = newParts(spans[0].parts)
+    for (let place = 0; place < firstPlace; place++) {
+      const at = place * keysBytes
+      if (hasKey(keys, at, kind)) addRow(parts, keys, { from: at + keyAt(kind), place })
+    }
+    for (const [part, rows] of parts.entries()) blocks.put(kind, { span: 1, part, block }, rows)
+  }
+  blocks.setFiled(end)
+}
+
+type Part = { bytes: Buffer; length: number }
+const newParts = (count: number): Part[] =>
+  Array.from({ length: count }, () => ({ bytes: Buffer.alloc(0), length: 0 }))
+
+/** Adds the key at `from` of `keys`, with its place, to the part that it belongs to. */
+function addRow(parts: Part[], keys: Buffer, { from, place }: { from: number; place: number }): void {
+  const part = parts[partOf(keys[from] as number, parts.length)] as Part
+  if (part.length === part.bytes.length) {
+    const larger = Buffer.allocUnsafe(Math.max(64 * rowBytes, 2 * part.bytes.length))
+    part.bytes.copy(larger)
+    part.bytes = larger
+  }
+  keys.copy(part.bytes, part.length, from, from + prefixBytes)
+  part.bytes.writeUInt16BE(place, part.length + prefixBytes)
+  part.length += rowBytes
 }
 
 /** Puts one part of small blocks into their large one: only the parts are finer and the places larger. */
 function joinPart(blocks: ReturnType<typeof prepareBlocks>, { kind, part, block }: Join): void {
   const [small, large] = spans
-  const parts: Buffer[][] = []
+  const parts = newParts(large.parts)
   for (let i = 0; i < smallInLarge; i++) {
     const rows = blocks.take(kind, part, block * smallInLarge + i)
-    for (let at = 0; at < rows.length; at += rowBytes) {
-      const place = i * small.blockSize + rows.readUInt16BE(at + prefixBytes)
-      addRow(parts, rows.subarray(at, at + prefixBytes), { place, parts: large.parts })
+    for (let from = 0; from < rows.length; from += rowBytes) {
+      const place = i * small.blockSize + rows.readUInt16BE(from + prefixBytes)
+      addRow(parts, rows, { from, place })
     }
   }
   // Nothing, if another process came first: its rows stand.
-  for (const [at, rows] of parts.entries()) blocks.put(kind, { span: 2, part: at, block }, rows ?? [])
+  for (const [at, rows] of parts.entries()) blocks.put(kind, { span: 2, part: at, block }, rows)
 }
 
 /** Candidates are matched by 8 bytes; whoever reads the entry compares the whole key. */
 export function prepareFinding(db: DatabaseSync) {
-  const rowsOf = db.prepare('select block, rows from finds where kind = ? and span = ? and part = ?')
+  const rowsOf = db.prepare(
+    'select block, rows from finds where kind = ? and span = ? and part = ? and block >= ?',
+  )
   const keys = prepareKeys(db)
   const blocks = prepareBlocks(db)
 
-  /** Indices below `size` of entries that may have the key, lowest first. */
-  return function find(kind: FindKind, key: Buffer, size: number): number[] {
-    const found: number[] = []
+  /** Indices from `from` to below `size` of entries that may have the key, lowest first. */
+  return function find(kind: FindKind, key: Buffer, size: number, from = 0): number[] {
+    const found = new Set<number>()
     const prefix = key.subarray(0, prefixBytes)
+    // Before the blocks, and small ones before large ones: what is filed or joined meanwhile is found twice, and
+    // not between two places.
+    const filed = blocks.filed()
     for (const { span, blockSize, parts } of spans) {
-      for (const { block, rows } of rowsOf.iterate(findKind[kind], span, partOf(key, parts))) {
-        for (const place of placesOf(rows as Uint8Array, prefix))
-          found.push(Number(block) * blockSize + place)
+      const first = Math.floor(from / blockSize)
+      const part = partOf(prefix[0] as number, parts)
+      for (const { block, rows } of rowsOf.iterate(findKind[kind], span, part, first)) {
+        for (const place of placesOf(rows as Uint8Array, prefix)) found.add(Number(block) * blockSize + place)
       }
     }
-    let index = blocks.filed()
-    const column = kinds.indexOf(kind)
-    for (const row of keys(index, size)) {
-      if (row[column] && prefix.equals(row[column])) found.push(index)
-      index++
+    const begin = Math.max(filed, from)
+    const unfiled = keys(begin, Math.max(begin, size))
+    for (let at = 0; at < unfiled.length; at += keysBytes) {
+      const keyFrom = at + keyAt(kind)
+      if (unfiled[keyFrom] !== prefix[0] || !hasKey(unfiled, at, kind)) continue
+      if (prefix.compare(unfiled, keyFrom, keyFrom + prefixBytes) === 0) found.add(begin + at / keysBytes)
     }
-    return found.sort((a, b) => a - b)
+    return [...found].filter((at) => at >= from && at < size).sort((a, b) => a - b)
   }
 }
 

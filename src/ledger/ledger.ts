@@ -19,7 +19,7 @@ import {
   type ToWorker,
 } from './message.ts'
 import type { Signer } from './note.ts'
-import { prepareReader } from './reader.ts'
+import { type Answered, prepareReader } from './reader.ts'
 import { openLedgerReader } from './sqlite.ts'
 import type { WorkerData } from './worker.ts'
 
@@ -194,6 +194,21 @@ export class Ledger {
   /** Index of the verification with a token id, 16 bytes. */
   indexOfJti(jti: Buffer): number | undefined {
     return this.#reading(() => this.#read.indexOfJti(jti))
+  }
+
+  /** Indices of the entries not before `sinceMs` whose private row has a tag, 16 bytes. */
+  indicesOfTag(kind: 'subject' | 'card', tag: Buffer, sinceMs: number): number[] {
+    return this.#reading(() => this.#read.indicesOfTag(kind, tag, sinceMs))
+  }
+
+  /** What a carrier's outlets were answered from `fromDay` to `toDay` (carrierDay). */
+  answeredOf(carrier: string, fromDay: number, toDay: number): Answered[] {
+    return this.#reading(() => this.#read.answeredOf(carrier, fromDay, toDay))
+  }
+
+  /** How many answers, yes or no, a carrier was given in these days. */
+  countAnswers(carrier: string, fromDay: number, toDay: number): number {
+    return this.#reading(() => this.#read.countAnswers(carrier, fromDay, toDay))
   }
 
   isUp(): boolean {

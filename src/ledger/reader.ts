@@ -12,7 +12,68 @@ const own = (bytes: unknown) => Buffer.from(bytes as Uint8Array)
 
 /** Reads of the serving thread, on a handle of its own: WAL readers never wait for the writer. */
 export function prepareReader(db: DatabaseSync) {
-  return { ...prepareRows(db), ...prepareTree(db) }
+  return { ...prepareRows(db), ...prepareTree(db), ...prepareSearch(db), ...prepareCounts(db) }
+}
+
+/** What an outlet was answered on a day (carrierDay). */
+export type Answered = { day: number; outlet: string; yes: number; no: number; undecided: number }
+
+function prepareCounts(db: DatabaseSync) {
+  const rows = db.prepare(
+    'select day, outlet, yes, no, undecided from answered where carrier = ? and day >= ? and day <= ? order by day, outlet',
+  )
+  const sum = db.prepare(
+    'select coalesce(sum(yes + no), 0) as answers from answered where carrier = ? and day >= ? and day <= ?',
+  )
+  return {
+    answeredOf: (carrier: string, fromDay: number, toDay: number): Answered[] =>
+      rows.all(carrier, fromDay, toDay).map((row) => ({
+        ...{ day: Number(row['day']), outlet: String(row['outlet']) },
+        ...{ yes: Number(row['yes']), no: Number(row['no']), undecided: Number(row['undecided']) },
+      })),
+    /** How many answers, yes or no, a carrier was given in these days. */
+    countAnswers: (carrier: string, fromDay: number, toDay: number) =>
+      Number(sum.get(carrier, fromDay, toDay)?.['answers']),
+  }
+}
+
+/** Entries by their token id, or by the tag of a person or card. */
+function prepareSearch(db: DatabaseSync) {
+  const dataOf = db.prepare('select data from entries where idx = ?')
+  const tags = db.prepare('select subject_tag, card_tag from private_rows where idx = ?')
+  const last = db.prepare('select max(idx) as idx from entries')
+  const find = prepareFinding(db)
+  const countEntries = () => Number(last.get()?.['idx'] ?? -1) + 1
+  const readAt = (index: number) => {
+    const row = dataOf.get(index)
+    return row && parseEntry(own(row['data']))
+  }
+
+  /** Index of the first entry not before `sinceMs`: times never go back (PROTOCOL section 9). */
+  function firstSince(sinceMs: number, size: number): number {
+    let [low, high] = [0, size]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      if (present(readAt(middle), 'an entry').timeMs < sinceMs) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  return {
+    /** Index of the verification with this token id, in the tree or not yet. */
+    indexOfJti(jti: Buffer): number | undefined {
+      const hash = hashJti(jti)
+      return find('jti', hash, countEntries()).find((index) => readAt(index)?.jtiHash?.equals(hash))
+    },
+    /** Indices of the entries not before `sinceMs` whose private row has this tag, 16 bytes; lowest first. */
+    indicesOfTag(kind: 'subject' | 'card', tag: Buffer, sinceMs: number): number[] {
+      const size = countEntries()
+      const column = kind === 'subject' ? 'subject_tag' : 'card_tag'
+      const found = find(kind, tag, size, firstSince(sinceMs, size))
+      return found.filter((index) => tag.equals(own(tags.get(index)?.[column] ?? Buffer.alloc(0))))
+    },
+  }
 }
 
 /** Entries, private rows, and what was consumed or recorded. */
@@ -63,15 +124,11 @@ function prepareRows(db: DatabaseSync) {
 
 const nothing: Signed = { size: 0, note: '' }
 
-/** Checkpoints, tiles, and what is found by a key. */
+/** Checkpoints, tiles and bundles. */
 function prepareTree(db: DatabaseSync) {
   const checkpoint = db.prepare('select size, note, published_size, published from checkpoints where id = 1')
   const bundle = db.prepare('select data from entries where idx >= ? and idx < ? order by idx')
-  const dataOf = db.prepare('select data from entries where idx = ?')
-  const last = db.prepare('select max(idx) as idx from entries')
   const tiles = prepareTiles(db)
-  const find = prepareFinding(db)
-  const countEntries = () => Number(last.get()?.['idx'] ?? -1) + 1
 
   function readCheckpoint(): { signed: Signed; published: Signed } {
     const row = checkpoint.get()
@@ -91,14 +148,6 @@ function prepareTree(db: DatabaseSync) {
     readBundle(n: number, width: number): Buffer {
       const rows = bundle.all(n * tileWidth, n * tileWidth + width)
       return printBundle(Array.from({ length: width }, (_, i) => own(present(rows[i], 'an entry')['data'])))
-    },
-    /** Index of the verification with this token id, in the tree or not yet. */
-    indexOfJti(jti: Buffer): number | undefined {
-      const hash = hashJti(jti)
-      return find('jti', hash, countEntries()).find((index) => {
-        const row = dataOf.get(index)
-        return row && parseEntry(own(row['data']))?.jtiHash?.equals(hash)
-      })
     },
   }
 }

@@ -17,7 +17,11 @@ const tables = `
     rows blob not null, primary key (kind, span, part, block));
   create table if not exists checkpoints (
     id integer primary key check (id = 1), size bigint not null, root blob not null, note text not null,
-    published_size bigint not null, published text not null);`
+    published_size bigint not null, published text not null);
+  create table if not exists answered (
+    carrier text not null, day integer not null, outlet text not null,
+    yes bigint not null, no bigint not null, undecided bigint not null,
+    primary key (carrier, day, outlet)) without rowid;`
 
 const readWaitMs = 100
 
@@ -25,7 +29,7 @@ const readWaitMs = 100
 export function openLedgerFile(file: string): DatabaseSync {
   const db = openSqlite(file)
   // The last table is there: all are. Who opens a file that another writes need not wait for its lock.
-  const made = db.prepare("select 1 from sqlite_master where name = 'checkpoints'").get()
+  const made = db.prepare("select 1 from sqlite_master where name = 'answered'").get()
   // In one transaction: two processes that open a fresh file make its tables one after the other.
   if (!made) db.exec(`begin immediate; ${tables}; commit`)
   return db

@@ -33,7 +33,7 @@ const { file: databaseFile, checkpoints } = workerData as WorkerData
 const db = openLedgerFile(databaseFile)
 const writer = prepareWriter(db)
 const integrator = checkpoints && prepareIntegrator({ db, ...checkpoints })
-const file = checkpoints && prepareFiling(db)
+const filing = checkpoints && prepareFiling(db)
 const keys = new Map<number, Keys>()
 const queue: Queued[] = []
 /** The day whose keys were asked for; the queue is held until the answer. */
@@ -42,9 +42,12 @@ let running = false
 let closing = false
 let nextCheckpoint: NodeJS.Timeout | undefined
 let nextFiling: NodeJS.Timeout | undefined
-let filedBelow = 0
-/** Some 2 ms of work on a slow machine: appends wait no longer for it. */
+/** Entries that are committed, as far as this thread knows. */
+let committed = integrator?.size() ?? 0
+/** Read when there is time. */
 const filedAtOnce = 128
+/** Entries that may wait to be read for their search block: more than that are read between two groups. */
+const unreadMax = limits.ledgerGroupMax
 
 const post = (message: FromWorker) => port.postMessage(message)
 
@@ -57,7 +60,10 @@ port.on('message', (message: ToWorker) => {
   void run()
 })
 // What a process that died had committed and not integrated, before anything is told to be ready.
-if (checkpoint()) post({ kind: 'ready' })
+if (checkpoint()) {
+  post({ kind: 'ready' })
+  nextFiling ??= setTimeout(fileSome, 0)
+}
 
 function takeAppends({ id, nowMs, packed }: Extract<ToWorker, { kind: 'append' }>): void {
   for (const append of unpackAppends(packed)) queue.push({ id, append, nowMs })
@@ -81,7 +87,6 @@ function checkpoint(): boolean {
     const made = integrator?.step()
     if (!made) return true
     post({ kind: 'checkpoint', size: made.size, note: made.note })
-    filedBelow = made.size
     if (!closing) nextFiling ??= setTimeout(fileSome, 0)
     // Between two steps appends have their turn.
     if (made.more && closing) return checkpoint()
@@ -109,6 +114,7 @@ async function run(): Promise<void> {
   // Dying while anything waits here loses only appends that nobody was told of: their retries run afresh.
   while (queue.length > 0 && commitGroup()) {
     if (!closing) nextCheckpoint ??= setTimeout(checkpoint, limits.checkpointEveryMs)
+    keepFiled()
     await turn()
   }
   running = false
@@ -128,15 +134,27 @@ function publish(message: Extract<ToWorker, { kind: 'publish' }>): void {
   }
 }
 
-/** Search blocks of what is in the tree: a little at a time, for at most a fifth of this thread's time. */
+/** Search blocks, a little at a time, for at most a fifth of this thread's time. */
 function fileSome(): void {
   nextFiling = undefined
   const began = performance.now()
   try {
-    if (file?.(filedBelow, filedAtOnce) && !closing)
+    if (filing?.step(committed, filedAtOnce) && !closing)
       nextFiling = setTimeout(fileSome, 4 * (performance.now() - began))
   } catch {
     // A full or busy disk: the next checkpoint tries again, and a search reads what is not filed.
+  }
+}
+
+/**
+ * Under load there is no time left over: then each group is followed by the reading of twice as many entries, so
+ * that what a search must read by itself stays within one block, a group that waits to be read and one that came.
+ */
+function keepFiled(): void {
+  try {
+    if (filing && filing.behind(committed) > unreadMax) filing.read(committed, 2 * unreadMax)
+  } catch {
+    // As in `fileSome`: the next group tries again.
   }
 }
 
@@ -159,6 +177,7 @@ function commitGroup(): boolean {
   }
   if (!results) return false
   queue.splice(0, group.length)
+  committed = Math.max(committed, ...results.map(({ index }) => index + 1))
   // Dying before this is posted: the group stands and nobody was told; retries are settled from `consumed`.
   post({ kind: 'done', results: answer(group, results), size: group.length, ms: performance.now() - began })
   return true
@@ -213,6 +232,7 @@ function want({ append }: Queued): Wanted {
   }
   return {
     claim: append.type === 'verify' ? claim : undefined,
+    counted: { carrier: append.carrier, outlet: append.outlet, answer: append.answer },
     make: (timeMs) => makeVerification(append, timeMs),
   }
 }

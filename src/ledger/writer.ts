@@ -3,6 +3,7 @@
 // the last time, what is consumed) is read inside it.
 import type { DatabaseSync } from 'node:sqlite'
 import { present } from '../base/assert.ts'
+import { carrierDay } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
 
@@ -19,7 +20,10 @@ export type Row = {
 /** What makes an append unique: a challenge with its digest, or the seq of a change. */
 export type Claim = { challenge: Buffer; digest: Buffer; expiresMs: number } | { seq: number } | undefined
 
-export type Wanted = { claim: Claim; make(timeMs: number): Row }
+/** What an entry is counted under; undefined for what is no verification. */
+export type Counted = { carrier: string; outlet: string; answer: 1 | 2 | 3 } | undefined
+
+export type Wanted = { claim: Claim; counted?: Counted; make(timeMs: number): Row }
 export type Result = { index: number; timeMs: number; leaf: Buffer } | { index: number; lost: Buffer }
 
 /** The inserts of a group, prepared over one handle; they mean something only inside its transaction. */
@@ -73,6 +77,31 @@ function prepareInserts(db: DatabaseSync) {
   }
 }
 
+/** Adds to what each outlet was answered on a day (carrierDay), in the transaction of the entries. */
+function prepareCounting(db: DatabaseSync) {
+  const add = db.prepare(
+    `insert into answered (carrier, day, outlet, yes, no, undecided) values (?, ?, ?, ?, ?, ?)
+     on conflict do update set yes = yes + excluded.yes, no = no + excluded.no,
+     undecided = undecided + excluded.undecided`,
+  )
+  return (group: readonly Wanted[], results: readonly Result[], timeMs: number): void => {
+    const counts = new Map<
+      string,
+      [carrier: string, outlet: string, yes: number, no: number, undecided: number]
+    >()
+    for (const [i, { counted }] of group.entries()) {
+      if (!counted || 'lost' in (results[i] as Result)) continue
+      const { carrier, outlet, answer } = counted
+      const place = `${carrier}/${outlet}`
+      const count = counts.get(place) ?? [carrier, outlet, 0, 0, 0]
+      count[answer + 1] = (count[answer + 1] as number) + 1
+      counts.set(place, count)
+    }
+    const day = carrierDay(timeMs)
+    for (const [carrier, outlet, ...sums] of counts.values()) add.run(carrier, day, outlet, ...sums)
+  }
+}
+
 /** Rows of `consumed` looked at by each commit: more than it adds, so that none stays for ever. */
 const prunedMin = 1024
 
@@ -103,6 +132,7 @@ function preparePruning(db: DatabaseSync) {
 export function prepareWriter(db: DatabaseSync) {
   const inserts = prepareInserts(db)
   const prune = preparePruning(db)
+  const count = prepareCounting(db)
   return {
     /**
      * Commits a group at one time, which is `nowMs` or, if that would go back, the last entry's.
@@ -125,6 +155,7 @@ export function prepareWriter(db: DatabaseSync) {
           return undefined
         }
         const results = inserts.insertGroup(group, next, timeMs)
+        count(group, results, timeMs)
         // By our own clock: another process whose clock runs ahead must not shorten what is kept.
         prune(nowMs - limits.consumedKeepMs)
         // Dying before the next line leaves nothing: no challenge is consumed, a retry runs afresh.

@@ -1,154 +1,195 @@
-// fsck: an untouched ledger is right, offline and beside a writer; each kind of damage is named with its entry.
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { copyFileSync, writeFileSync } from 'node:fs'
+// fsck as a command: an untouched ledger is right, offline and beside a writer, and so is whatever a gateway leaves when
+// it dies, forgets or has its clock set back; what is signed, by whom, and what others hold. See test/ledger/damage.test.ts.
+import { createSecretKey, generateKeyPairSync } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import t, { type Test } from 'tap'
-import { systemClock } from '../../src/base/clock.ts'
-import { readConfig } from '../../src/base/config.ts'
-import { runFsck } from '../../src/commands/fsck.ts'
+import t from 'tap'
+import { dayMs } from '../../src/base/clock.ts'
+import { limits } from '../../src/base/limits.ts'
+import { deriveJti } from '../../src/ledger/entry.ts'
+import { makeReceipt } from '../../src/ledger/issue.ts'
 import { printVkey } from '../../src/ledger/note.ts'
-import { openIn, sessionOf, verifyOf } from '../helpers/ledger.ts'
-
-const { privateKey } = generateKeyPairSync('ed25519')
-const signer = { name: 'ledger.test', key: privateKey }
-const key = printVkey(signer.name, privateKey)
-
-async function fsck(file: string, ...more: string[]) {
-  const out: string[] = []
-  const io = {
-    config: readConfig({}),
-    clock: systemClock,
-    dataDir: join(file, '..'),
-    certsDir: join(file, '..', 'none'),
-    out: (line: string) => out.push(line),
-    err: (line: string) => out.push(line),
-  }
-  const code = await runFsck(['--file', file, '--key', key, ...more], io)
-  return { code, text: out.join('\n') }
-}
-
-/** A closed ledger of 700 entries, the last of them a session. */
-async function fill(t: Test) {
-  const { ledger, file } = await openIn(t, { signer })
-  for (let group = 0; group < 7; group++) {
-    const entries = Array.from({ length: group === 6 ? 99 : 100 }, () => verifyOf())
-    await Promise.all(entries.map((entry) => ledger.append(entry)))
-  }
-  await ledger.append(sessionOf('{}'))
-  await ledger.close()
-  return file
-}
+import { appendAll, damage, fill, fsck, sessionAt, signer, verifyAt } from '../helpers/checked-ledger.ts'
+import { keysOf, noon, openIn, until, verifyOf, written } from '../helpers/ledger.ts'
 
 t.test('an untouched ledger is right, with one thread and with several', async (t) => {
   const file = await fill(t)
   for (const threads of ['1', '3']) {
     const { code, text } = await fsck(file, '--threads', threads)
     t.equal(code, 0, text)
-    t.match(text, /^700 entries are right, 700 of them signed as ledger\.test, 700 shown\./m)
+    t.match(text, /^4200 entries are right, 4200 of them signed as ledger\.test, 4200 shown\./m)
+    t.match(text, /Not opened, and so not checked/)
+  }
+  // Runs of 1,536 entries: the faults of another thread than the first, and of the order between two.
+  for (const [edit, said] of [
+    [`update private_rows set blob = zeroblob(4) where idx = 3000`, /^Entry 3000: its private row/m],
+    [`delete from acts where seq = 3`, /^Entry 662: it is an act/m],
+    [`delete from consumed where idx = 3000`, /^Entry 3000: the challenge that it used/m],
+    ['delete from finds where kind = 3 and part = 7', /^Entry \d+: the search blocks leave it out/m],
+  ] as const) {
+    const { code, text } = await fsck(damage(file, edit), '--threads', '3')
+    t.equal(code, 1)
+    t.match(text, said)
   }
 })
 
-t.test('it runs beside a gateway that appends', async (t) => {
-  const { ledger, file } = await openIn(t, { signer })
+t.test('it runs beside a gateway that appends, files and forgets', async (t) => {
+  const { ledger, file, clock } = await openIn(t, { signer })
   let going = true
+  let seq = 0
   const appending = (async () => {
-    while (going) await Promise.all(Array.from({ length: 50 }, () => ledger.append(verifyOf())))
+    while (going) {
+      // The test's clock runs a minute a round: every round some used challenges are past their time.
+      clock.advance(60_000)
+      const entries = Array.from({ length: 50 }, () => verifyAt(clock.now()))
+      await appendAll(ledger, [...entries, { type: 'act', kind: 5, act: '{}', seq: ++seq }])
+    }
   })()
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await until(() => ledger.signed().size > 0)
   const checked = []
   try {
-    for (let i = 0; i < 3; i++) checked.push(await fsck(file))
+    for (let i = 0; i < 4; i++) checked.push(await fsck(file, ...(i === 3 ? ['--threads', '2'] : [])))
   } finally {
     going = false
     await appending
   }
   for (const { code, text } of checked) t.equal(code, 0, text)
+  const db = new DatabaseSync(file, { readOnly: true })
+  const kept = Number(db.prepare('select count(*) as n from consumed').get()?.['n'])
+  db.close()
+  t.ok(kept < (await ledger.size()) / 2, `${kept} challenges are left: the others were forgotten`)
 })
 
-t.test('each damage is found, and the first entry that it is about is named', async (t) => {
-  const whole = await fill(t)
-  const folder = join(whole, '..')
-  const table: [what: string, sql: string, said: RegExp][] = [
-    [
-      'data',
-      'update entries set data = zeroblob(10) where idx = 300',
-      /^Entry 300: its leaf is not the hash/,
-    ],
-    ['leaf', 'update entries set leaf = zeroblob(32) where idx = 0', /^Entry 0: its leaf is not the hash/],
-    ['gone', 'delete from entries where idx = 411', /^Entry 411: there is no such entry/],
-    [
-      'the last gone',
-      'delete from entries where idx = 699',
-      /^Entry 699: the signed checkpoint is of 700 entries/,
-    ],
-    [
-      'private row',
-      'update private_rows set blob = zeroblob(40) where idx = 512',
-      /^Entry 512: its private row was altered/,
-    ],
-    ['private row gone', 'delete from private_rows where idx = 5', /^Entry 5: its private row is missing/],
-    ['tile', 'update tiles set hashes = zeroblob(64) where level = 1', /^Entry 0: tile 1\/0 differs/],
-    ['tile gone', 'delete from tiles', /^Entry 0: tile 1\/0 differs/],
-    [
-      'note',
-      "update checkpoints set note = replace(note, 'A', 'B')",
-      /^the signed checkpoint is not signed by/,
-    ],
-    ['size', 'update checkpoints set published_size = 699', /^the published checkpoint is of another size/],
-    [
-      'consumed',
-      'update consumed set digest = zeroblob(32) where idx = 77',
-      /^Entry 77: a used challenge names it/,
-    ],
-    [
-      'consumed of nobody',
-      'update consumed set idx = 9999 where idx = 78',
-      /^Entry 9999: a used challenge names it/,
-    ],
-    [
-      'another entry in its place',
-      'update entries set data = (select data from entries where idx = 9), leaf = (select leaf from entries where idx = 9) where idx = 10',
-      /^Entry 10: its private row was altered/,
-    ],
-  ]
-  for (const [what, sql, said] of table) {
-    const file = join(folder, 'damaged.db')
-    copyFileSync(whole, file)
-    const db = new DatabaseSync(file)
-    db.exec(sql)
-    db.close()
+t.test('what was forgotten is not missed, whatever the clock and the last commit were', async (t) => {
+  const { ledger, file, clock } = await openIn(t, { signer })
+  const old = Array.from({ length: 300 }, () => verifyAt())
+  await appendAll(ledger, old)
+  const check = async (what: string) => {
     const { code, text } = await fsck(file)
-    t.equal(code, 1, what)
-    t.match(text, said, what)
-    t.match(text, /NOT as it was signed/)
+    t.equal(code, 0, `${what}: ${text}`)
+  }
+  await until(() => ledger.signed().size > 0)
+  await check('fresh')
+  const forget = async (ms: number) => {
+    clock.advance(ms)
+    await ledger.append(verifyAt(clock.now()))
+    await ledger.append(verifyOf({ type: 'undecided', answer: 3 }))
+  }
+  await forget(limits.consumedKeepMs + 121_000)
+  await check('past their time')
+  t.equal(await ledger.find((old[0] as { challenge: Buffer }).challenge), undefined, 'forgotten indeed')
+  // A commit that only loses forgets too, and leaves no entry with its time.
+  const last = verifyAt(clock.now())
+  await ledger.append(last)
+  clock.advance(600_000)
+  await ledger.append(last)
+  await check('after a commit that only lost')
+  await forget(2 * dayMs)
+  await check('days later, and under another day')
+})
+
+t.test('a clock that was set back by a quarter of an hour is no fault', async (t) => {
+  let nowMs = noon
+  const clock = { now: () => nowMs, mono: () => 0 }
+  const { ledger, file } = await openIn(t, { signer, clock })
+  nowMs += 15 * 60_000
+  await ledger.append(verifyAt(nowMs))
+  for (let minute = 0; minute < 100; minute++) {
+    nowMs = noon + minute * 60_000
+    await appendAll(ledger, [verifyAt(nowMs), sessionAt(nowMs)])
+    if (minute % 10 === 9) t.equal((await fsck(file)).code === 1, false, `minute ${minute}`)
   }
 })
+
+t.test(
+  'killed before its first checkpoint: nothing is signed, and that is said with a code of its own',
+  async (t) => {
+    const { ledger, file } = await openIn(t, { signer })
+    const early = join(file, '..', 'early.db')
+    const db = new DatabaseSync(file)
+    await appendAll(ledger, [verifyAt(), sessionAt()])
+    db.exec(`vacuum into '${early}'`)
+    db.close()
+    const { code, text } = await fsck(early)
+    t.equal(code, 3, text)
+    t.match(text, /^Nothing is signed yet: 2 entries prove nothing\.$/m)
+    await until(() => ledger.signed().size === 2)
+    const held = join(file, '..', 'held.note')
+    writeFileSync(held, ledger.checkpoint().note)
+    t.match(await fsck(early, '--checkpoint', held), {
+      code: 1,
+      text: /^nothing is signed here, and the checkpoint of .*held\.note was/,
+    })
+    const empty = await openIn(t, { signer })
+    t.match(await fsck(empty.file), { code: 0, text: /^0 entries are right, 0 of them signed/ })
+  },
+)
+
+t.test(
+  'a checkpoint that others hold tells a ledger that was replaced with all that lies beside it',
+  async (t) => {
+    const { ledger, file } = await openIn(t, { signer })
+    const wanted = Array.from({ length: 300 }, () => verifyAt())
+    await appendAll(ledger, wanted)
+    await until(() => ledger.signed().size === 300)
+    const held = join(file, '..', 'held.note')
+    writeFileSync(held, ledger.checkpoint().note)
+    const { digest } = wanted[7] as { digest: Buffer }
+    const asked = { jti: deriveJti(digest), carrier: 'swift-parcel' }
+    const issued = await makeReceipt(ledger, async (day) => createSecretKey(keysOf(day).record), asked)
+    if (issued.state !== 'issued') throw new Error(issued.state)
+    const receipt = join(file, '..', 'receipt.txt')
+    writeFileSync(receipt, issued.receipt)
+    t.equal(written(await ledger.append(verifyAt())).index, 300)
+    await ledger.close()
+    const both = ['--checkpoint', held, '--checkpoint', receipt]
+    t.match(await fsck(file, ...both), {
+      code: 0,
+      text: /^They begin with the 300 of the checkpoint of .*held/m,
+    })
+
+    for (const count of [200, 400]) {
+      const other = await openIn(t, { signer })
+      await appendAll(
+        other.ledger,
+        Array.from({ length: count }, () => verifyAt()),
+      )
+      await other.ledger.close()
+      t.equal((await fsck(other.file)).code, 0, 'by itself it is right')
+      const said =
+        count < 300 ? /^Entry 200: the checkpoint of .* is of 300 entries/ : /held\.note has another root/
+      t.match(await fsck(other.file, '--checkpoint', held), { code: 1, text: said })
+      t.equal((await fsck(other.file, '--checkpoint', receipt)).code, 1)
+    }
+    writeFileSync(held, readFileSync(held, 'utf8').replace('300', '301'))
+    for (const path of [held, join(file, '..', 'absent'), file])
+      t.match(await fsck(file, '--checkpoint', path), {
+        code: 2,
+        text: /does not hold a checkpoint signed by/,
+      })
+  },
+)
 
 t.test('entries replaced whole, leaves and private rows with them, are told by the tree', async (t) => {
-  const file = await fill(t)
-  const db = new DatabaseSync(file)
-  const copy = (table: string, columns: string[]) => {
-    const from = (column: string) =>
-      `(select ${column} from ${table} as old where old.idx = ${table}.idx - 256)`
-    const sets = columns.map((column) => `${column} = ${from(column)}`).join(', ')
-    db.exec(`update ${table} set ${sets} where idx between 300 and 310`)
-  }
-  copy('entries', ['data', 'leaf'])
-  copy('private_rows', ['blob'])
-  db.close()
+  const file = damage(await fill(t), (db) => {
+    const copy = (table: string, columns: string[]) => {
+      const from = (column: string) =>
+        `(select ${column} from ${table} as old where old.idx = ${table}.idx - 256)`
+      const sets = columns.map((column) => `${column} = ${from(column)}`).join(', ')
+      db.exec(`update ${table} set ${sets} where idx between 300 and 310`)
+    }
+    copy('entries', ['data', 'leaf'])
+    copy('private_rows', ['blob'])
+    db.exec('delete from finds')
+  })
   const { code, text } = await fsck(file)
   t.equal(code, 1)
   t.match(text, /^Entry 256: tile 1\/0 differs/, 'the first entry under the hash that differs')
 })
 
-t.test('an old copy beside a newer head, another key, or nothing at all', async (t) => {
+t.test('another key, or nothing to check with', async (t) => {
   const file = await fill(t)
-  writeFileSync(
-    join(file, '..', 'ledger-head.note'),
-    `ledger.test\n900\n${randomBytes(32).toString('base64')}\n\nx`,
-  )
-  t.match((await fsck(file)).text, /^the head file is not signed by ledger\.test/)
   const stranger = printVkey('ledger.test', generateKeyPairSync('ed25519').privateKey)
   t.match((await fsck(file, '--key', stranger)).text, /^the signed checkpoint is not signed by/)
   t.equal((await fsck(join(file, '..', 'absent.db'))).code, 2)

@@ -39,6 +39,12 @@ async function mendDisk(): Promise<void> {
   gateway = await startGateway({ ...folders, env: port })
 }
 
+/** The entry that a token names, where there is a token. */
+function indexIn(token: unknown): number | undefined {
+  const claims = typeof token === 'string' ? token.split('.')[1] : undefined
+  return claims && JSON.parse(Buffer.from(claims, 'base64url').toString()).index
+}
+
 try {
   const db = await openRegistry(join(folders.dataDir, 'registry.db'))
   const place = { url: gateway.device, certsDir: folders.certsDir, clock: systemClock }
@@ -48,7 +54,8 @@ try {
   const [first, second] = [await prepare(device, dealt(good, 0)), await prepare(device, dealt(good, 1))]
   const ask = async (when: string, { body }: { body: string }) => {
     const { status, body: reply } = await device.post('/v1/verify', JSON.parse(body))
-    console.log(JSON.stringify({ when, status, answer: reply['answer'], code: reply['code'] }))
+    const { answer, code, token } = reply
+    console.log(JSON.stringify({ when, status, answer, index: indexIn(token), code }))
     return status
   }
   await ask('before', first)
@@ -60,6 +67,7 @@ try {
   while ((await ask('after', second)) !== 200 && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
+  await ask('mended', first)
   await device.close()
 } finally {
   await gateway.close()

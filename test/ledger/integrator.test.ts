@@ -122,17 +122,17 @@ t.test('entries are found by their token in large blocks, small ones, and what i
     t.equal(reader.indexOfJti(randomBytes(16)), undefined)
   }
   t.equal(reader.indexOfJti(deriveJti((made[70_000] as Made).digest)), 70_000, 'nothing filed')
-  const file = prepareFiling(db)
-  for (let i = 0; i < 50; i++) file(70_144, 700)
+  const filing = prepareFiling(db)
+  for (let i = 0; i < 50; i++) filing.step(70_144, 700)
   findAll('half filed')
   const other = prepareFiling(db) // As after a restart: what was read and not written is read again.
-  for (let i = 0; i < 80; i++) other(70_144, 700)
+  for (let i = 0; i < 80; i++) other.step(70_144, 700)
   const joined = db.prepare('select count(distinct kind * 1000 + part) as n from finds where span = 1').get()
   t.ok(Number(joined?.['n']) > 1 && Number(joined?.['n']) < 48, 'some parts are joined, some are not')
   findAll('half joined')
   const third = prepareFiling(db)
-  while (third(70_144, 700)) {}
-  while (file(70_144, 700)) {}
+  while (third.step(70_144, 700)) {}
+  while (filing.step(70_144, 700)) {}
   findAll('all filed')
   const spans = db.prepare('select span, count(*) as n from finds where kind > 0 group by span').all()
   t.same(
@@ -247,6 +247,40 @@ t.test('a ledger put back from an older backup, or altered, is not signed', (t) 
   t.equal(refusalOf(foreign), 'head_unreadable')
   t.end()
 })
+
+t.test(
+  'a start holds what is kept of the last checkpoint against the tree, if nothing is left to sign too',
+  (t) => {
+    const rig = open(t)
+    rig.append(300)
+    rig.integrator.step()
+    t.equal(rig.integrator.step(), undefined, 'nothing to do')
+    const again = () => refusalOf({ ...rig, integrator: prepareIntegrator(rig.options) })
+    t.equal(again(), 'none')
+    rig.db.exec(`vacuum into '${rig.file}.whole'; attach '${rig.file}.whole' as whole`)
+    const table: [what: string, edit: string][] = [
+      ['root', 'update checkpoints set root = zeroblob(32)'],
+      ['root as text', 'update checkpoints set root = cast(root as text)'],
+      ['note', "update checkpoints set note = replace(note, '300', '301')"],
+      ['note of no size', "update checkpoints set note = ''"],
+      ['what is shown', "update checkpoints set published = 'junk', published_size = 0"],
+      ['its size', 'update checkpoints set published_size = 299'],
+      ['a leaf', 'update entries set leaf = zeroblob(32) where idx = 299'],
+      ['an entry', 'delete from entries where idx = 280'],
+      ['a tile', 'update tiles set hashes = zeroblob(32)'],
+      ['no tile', 'delete from tiles'],
+    ]
+    for (const [what, edit] of table) {
+      rig.db.exec(edit)
+      t.equal(again(), 'root_differs', what)
+      for (const name of ['entries', 'tiles', 'checkpoints']) {
+        rig.db.exec(`delete from ${name}; insert into ${name} select * from whole.${name}`)
+      }
+      t.equal(again(), 'none', `${what}, put back`)
+    }
+    t.end()
+  },
+)
 
 t.test('with witnesses nothing is shown before it is published, and never an older one', (t) => {
   const { append, integrator, db } = open(t, { witnessed: true })

@@ -7,6 +7,7 @@ import t from 'tap'
 import { dayMs, manualClock } from '../../src/base/clock.ts'
 import { limits } from '../../src/base/limits.ts'
 import { openLedger } from '../../src/ledger/ledger.ts'
+import { signer } from '../helpers/checked-ledger.ts'
 import { keysOf, noon, openIn, reasonOf, until, verifyOf } from '../helpers/ledger.ts'
 
 t.test('the keys of a day are asked for once, and a group waits for them', async (t) => {
@@ -174,3 +175,16 @@ t.test('a file that cannot be opened is ledger_unavailable', async (t) => {
   const opening = openLedger({ file: join(dir, 'ledger.db'), clock, dayKeys: async (day) => keysOf(day) })
   t.equal(await reasonOf(opening), 'open_failed')
 })
+
+t.test(
+  'a ledger whose last checkpoint was altered is refused at the start, with nothing left to sign',
+  async (t) => {
+    const { ledger, file, options } = await openIn(t, { signer })
+    await ledger.append(verifyOf())
+    await ledger.close()
+    const other = new DatabaseSync(file)
+    other.exec('update checkpoints set root = zeroblob(32)')
+    other.close()
+    t.equal(await reasonOf(openLedger(options)), 'root_differs')
+  },
+)

@@ -1,6 +1,6 @@
 // A whole gateway whose disk takes no more bytes, or is gone read-only: no answer is given, none is lost, and it goes
 // on once the disk does (PROTOCOL section 0.3).
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ import { makeFolder } from '../helpers/folder.ts'
 
 const program = fileURLToPath(new URL('../helpers/broken-disk.ts', import.meta.url))
 
-type Reply = { when: string; status: number; answer?: string; code?: string }
+type Reply = { when: string; status: number; answer?: string; index?: number; code?: string }
 
 const repliesIn = (stdout: string) =>
   stdout
@@ -25,6 +25,9 @@ function check(t: Test, replies: readonly Reply[]): void {
   for (const reply of of('broken')) t.same(reply, { when: 'broken', status: 503, code: 'ledger_unavailable' })
   t.match(of('again'), [{ status: 200, answer: 'yes' }], 'what was answered is answered again')
   t.match(of('after').at(-1), { status: 200, answer: 'yes' })
+  const [before] = of('before')
+  t.type(before?.index, 'number')
+  t.same(of('mended'), [{ ...before, when: 'mended' }], 'what was answered before has its entry still')
 }
 
 t.test(
@@ -49,6 +52,10 @@ const inMount = (image: string, point: string, command: readonly string[]) =>
     ...command,
   ] as const
 
+/** What a machine says that lacks the right to mount or a program for it. Anything else is a fault of the test. */
+const cannot =
+  /ENOENT|not found|not permitted|permission denied|only root|superuser|failed to setup loop device/i
+
 function makeImage(): { image: string; point: string; whyNot: string | false; remove(): void } {
   const folder = makeFolder()
   const image = join(folder.path, 'image')
@@ -57,16 +64,22 @@ function makeImage(): { image: string; point: string; whyNot: string | false; re
     point.remove()
     folder.remove()
   }
-  try {
-    writeFileSync(image, '')
-    truncateSync(image, 64 * 2 ** 20)
-    execFileSync('/sbin/mkfs.ext4', ['-q', image], { stdio: 'ignore' })
-    const [command, ...args] = inMount(image, point.path, ['true'])
-    execFileSync(command, args, { stdio: 'ignore' })
-    return { image, point: point.path, whyNot: false, remove }
-  } catch {
-    return { image, point: point.path, whyNot: 'no file system can be mounted here', remove }
+  writeFileSync(image, '')
+  truncateSync(image, 64 * 2 ** 20)
+  const mount = inMount(image, point.path, ['true'])
+  for (const [command, ...args] of [['/sbin/mkfs.ext4', '-q', image] as const, mount]) {
+    const { PATH } = process.env
+    const { error, status, stderr } = spawnSync(command, args, {
+      encoding: 'utf8',
+      env: { PATH, LC_ALL: 'C' },
+    })
+    if (!error && status === 0) continue
+    const said = `${command}: ${error ? error.message : stderr.trim()}`
+    if (cannot.test(said)) return { image, point: point.path, whyNot: `no file system here: ${said}`, remove }
+    remove()
+    throw new Error(`${said} (${status})`)
   }
+  return { image, point: point.path, whyNot: false, remove }
 }
 
 const made = makeImage()
