@@ -1,44 +1,66 @@
 // A revocation list in a file, read again when it changes; the last good one stands until it is stale.
-import { unwatchFile, watchFile } from 'node:fs'
-import { limits } from './base/limits.ts'
 import { readPem } from './base/pem.ts'
+import { followFiles } from './followed-files.ts'
 import type { Anchors } from './pki/anchors.ts'
 import { parseCrl, type Revocations } from './pki/revocation.ts'
 
-export type RevocationList = { current(): Revocations; close(): void }
+export type RevocationList = {
+  current(): Revocations
+  /** The list in use, not the file as it is by now. */
+  pem(): string
+  /** Told of each newer list once it is in use. Returns the function that ends it. */
+  onChange(listener: () => void): () => void
+  close(): void
+}
 
-/**
- * @param options.onChange told of each newer list that was taken
- * @throws Error if there is no good list to begin with
- */
+/** @throws Error if there is no good list to begin with */
 export function followRevocations(options: {
   file: string
   anchors: Anchors
   log: { error(fields: unknown, message?: string): void }
-  onChange?: () => void
 }): RevocationList {
-  const { file, anchors, log, onChange } = options
-  let current = parseCrl(readPem(file), anchors)
-  const reread = () => {
+  const { file, anchors, log } = options
+  const listeners = new Set<() => void>()
+  let der = readPem(file)
+  let current = parseCrl(der, anchors)
+
+  function reread(): void {
     try {
-      const next = parseCrl(readPem(file), anchors)
+      const found = readPem(file)
+      if (found.equals(der)) return
+      const next = parseCrl(found, anchors)
       if (next.thisUpdateMs < current.thisUpdateMs) {
         log.error('revocation list older than the one in use')
         return
       }
+      der = found
       current = next
-      onChange?.()
     } catch (err) {
       log.error({ err }, 'revocation list not read')
+      return
+    }
+    for (const listener of listeners) {
+      try {
+        listener()
+      } catch (err) {
+        log.error({ err }, 'revocation list not followed') // The others are told all the same.
+      }
     }
   }
-  watchFile(file, { interval: limits.crlLookMs, persistent: false }, reread)
-  return { current: () => current, close: () => unwatchFile(file, reread) }
+
+  return {
+    current: () => current,
+    pem: () => printList(der),
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close: followFiles([file], reread),
+  }
 }
 
-/** Whether a serial, hex as node prints that of a certificate, is on the list. */
-export function hasSerial(list: Revocations, hex: string): boolean {
-  const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex')
-  // An INTEGER begins with a zero byte where its first bit would be a sign (X.690 section 8.3).
-  return list.has((bytes[0] ?? 0) >= 0x80 ? Buffer.concat([Buffer.of(0), bytes]) : bytes)
+/** PEM (RFC 7468 section 2: lines of 64 characters). */
+function printList(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return ['-----BEGIN X509 CRL-----', ...lines, '-----END X509 CRL-----', ''].join('\n')
 }

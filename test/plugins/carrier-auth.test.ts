@@ -3,24 +3,26 @@
 import 'reflect-metadata'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { Agent, type RequestOptions, request } from 'node:https'
+import { Agent } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { connect } from 'node:tls'
 import * as x509 from '@peculiar/x509'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { type Issued, printPem, serialOf } from '../../certs/card-issuer.ts'
 import { type LeafOptions, makeTlsCa, makeTlsCrl, makeTlsLeaf } from '../../certs/tls-issuer.ts'
+import type { CarrierTrust } from '../../plugins/carrier-auth.ts'
 import { createMetrics } from '../../plugins/metrics.ts'
 import { buildCarrierApp } from '../../src/app.ts'
 import { dayMs, hourMs, manualClock, systemClock } from '../../src/base/clock.ts'
 import { openGateway } from '../../src/gateway.ts'
+import { loadAnchors } from '../../src/pki/anchors.ts'
+import { printSerial } from '../../src/pki/client-certificate.ts'
 import { reinstateCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
+import { ask, isRefused, type Reply, sleep } from '../helpers/carrier-calls.ts'
 import { startTestGateway, type TestGateway } from '../helpers/gateway.ts'
 
 const nowMs = systemClock.now()
-const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 type Files = Pick<TestGateway, 'certsDir'>
 type Tls = { key?: Buffer | string; cert?: Buffer | string }
@@ -33,6 +35,7 @@ const tlsOf = ({ certificateDer, privateKey }: Issued): Tls => ({
   cert: printPem('CERTIFICATE', certificateDer),
   key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
 })
+const serialNumberOf = (issued: Issued) => new X509Certificate(issued.certificateDer).serialNumber
 const urn = (carrier: string) => `urn:vouchsafe:carrier:${carrier}`
 const leaf = (issuer: Issued, changes: Partial<LeafOptions> = {}) =>
   makeTlsLeaf(issuer, {
@@ -44,27 +47,6 @@ const leaf = (issuer: Issued, changes: Partial<LeafOptions> = {}) =>
     ...changes,
   })
 
-type Asking = RequestOptions & { session?: Buffer }
-type Reply = { status: number; body: Record<string, unknown> } | 'closed'
-
-/** GET /v1/carrier; `closed` if the connection ended without an answer. */
-function ask(port: number, options: Asking): Promise<Reply> {
-  return new Promise((resolve) => {
-    const given = { host: 'localhost', port, path: '/v1/carrier', agent: false as const, ...options }
-    const sent = request(given, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk) => chunks.push(chunk))
-      response.on('error', () => resolve('closed'))
-      response.on('end', () => {
-        const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>
-        resolve({ status: response.statusCode ?? 0, body })
-      })
-    })
-    sent.on('error', () => resolve('closed'))
-    sent.end()
-  })
-}
-
 function askAs(g: TestGateway, tls: Tls, port = g.ports.carrier): Promise<Reply> {
   return ask(port, { ...tls, ca: g.file('gateway-ca.crt') })
 }
@@ -73,20 +55,14 @@ const named = (g: TestGateway, name: string): Tls => ({
   key: g.file(`${name}.key`),
 })
 
-/** A refusal: closed, or 403 with the one code; anything else fails the test. */
-function isRefused(t: Test, reply: Reply, what: string): void {
-  if (reply === 'closed') return void t.pass(`${what}: closed`)
-  const { status, body } = reply
-  t.same([status, body['code'], body['retry']], [403, 'carrier_suspended', 'never'], what)
-  t.same(Object.keys(body).sort(), ['code', 'requestId', 'retry', 'status', 'title', 'type'])
-}
-
 t.test('each demo carrier is told of itself by its own certificate', async (t) => {
   const g = await startTestGateway(t)
   for (const carrier of ['swift-crane', 'river-post']) {
+    const { serialNumber: serial, validToDate } = new X509Certificate(g.file(`carrier-${carrier}.crt`))
+    const certificate = { serial, notAfter: validToDate.toISOString(), warning: null }
     t.same(await askAs(g, named(g, `carrier-${carrier}`)), {
       status: 200,
-      body: { carrier, status: 'active' },
+      body: { carrier, status: 'active', certificate },
     })
   }
   const alike = await leaf(issuerIn(g, 'carrier-ca'), { commonName: 'somebody else' })
@@ -129,44 +105,6 @@ t.test('what is not a certificate of the carrier CA, good now, for one carrier, 
   t.notMatch(g.lines.join('\n'), /"status":"500"/)
 })
 
-t.test('a certificate whose names are not exactly one carrier is refused', async (t) => {
-  const g = await startTestGateway(t)
-  const ca = issuerIn(g, 'carrier-ca')
-  const ours = urn('swift-crane')
-  const table: [what: string, names: LeafOptions['names']][] = [
-    ['two carriers', { uri: [ours, urn('river-post')] }],
-    ['the same carrier twice', { uri: [ours, ours] }],
-    ['a DNS name beside it', { uri: [ours], dns: ['swift-crane.example'] }],
-    ['an address beside it', { uri: [ours], ip: ['127.0.0.1'] }],
-    ['another URI beside it', { uri: [ours, 'https://swift-crane.example'] }],
-    ['another URI before it', { uri: ['urn:vouchsafe:gateway', ours] }],
-    ['a DNS name only', { dns: ['swift-crane'] }],
-    ['a DNS name that looks like it', { dns: [`URI:${ours}`] }],
-    ['the gateway’s URN', { uri: ['urn:vouchsafe:gateway'] }],
-    ['no carrier in it', { uri: [urn('')] }],
-    ['one character', { uri: [urn('x')] }],
-    ['33 characters', { uri: [urn('x'.repeat(33))] }],
-    ['upper case', { uri: [urn('Swift-Crane')] }],
-    ['URN in upper case', { uri: [ours.toUpperCase()] }],
-    ['an underscore', { uri: [urn('swift_crane')] }],
-    ['a path after it', { uri: [`${ours}/x`] }],
-    ['a query after it', { uri: [`${ours}?x`] }],
-    ['a blank after it', { uri: [`${ours} `] }],
-    ['a newline after it', { uri: [`${ours}\n`] }],
-    ['NUL after it', { uri: [`${ours}\0`] }],
-    ['NUL and more after it', { uri: [`${ours}\0.example`] }],
-    ['a second name inside', { uri: [`${ours}, URI:${urn('river-post')}`] }],
-    ['something before it', { uri: [`x${ours}`] }],
-    ['quoted', { uri: [`"${ours}"`] }],
-    ['no names', {}],
-  ]
-  for (const [what, names] of table) {
-    const tls = tlsOf(await leaf(ca, { names }))
-    isRefused(t, await askAs(g, tls), what)
-  }
-  t.match(await askAs(g, named(g, 'carrier-swift-crane')), { status: 200 })
-})
-
 t.test('a carrier that is not admitted is refused like one that is suspended', async (t) => {
   const g = await startTestGateway(t)
   for (const carrier of ['slow-snail', '__proto__', 'constructor', '--', '00']) {
@@ -201,24 +139,6 @@ t.test('a suspended carrier is refused within 1 s on its open connection and on 
   await reinstateCarrier(g.db, { ...act, nowMs: g.clock.now() })
   await sleep(1000)
   t.match(await again(), { status: 200, body: { carrier: 'river-post' } }, 'until it is reinstated')
-})
-
-t.test('a resumed TLS session brings no admission that has ended', async (t) => {
-  const g = await startTestGateway(t)
-  const ca = g.file('gateway-ca.crt')
-  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
-    const tls = { ...named(g, 'carrier-swift-crane'), ca, minVersion: version, maxVersion: version }
-    const session = await sessionOf(g.ports.carrier, tls)
-    t.ok(session, `a ticket of ${version}`)
-    if (!session) continue
-    t.match(await ask(g.ports.carrier, { ...tls, session }), { status: 200 }, 'resumed')
-    const act = { id: 'swift-crane', operator: 'founder' }
-    await suspendCarrier(g.db, { ...act, nowMs: g.clock.now() })
-    await sleep(1000)
-    isRefused(t, await ask(g.ports.carrier, { ...tls, session }), `${version} resumed`)
-    await reinstateCarrier(g.db, { ...act, nowMs: g.clock.now() })
-    await sleep(1000)
-  }
 })
 
 t.test('a certificate on the revocation list is refused, others of the CA are not', async (t) => {
@@ -260,7 +180,8 @@ t.test('a header that claims a certificate is malformed, whoever sends it', asyn
 })
 
 /** The carrier listener alone, on a clock and a registry that do what the test says. */
-async function startListener(t: Test) {
+async function startListener(t: Test, { trusting = true } = {}) {
+  const never = undefined as never
   const clock = manualClock(nowMs)
   const made = { notBeforeMs: nowMs - hourMs, notAfterMs: nowMs + dayMs }
   const serverCa = await makeTlsCa({ commonName: 'Server CA', ...made })
@@ -276,6 +197,15 @@ async function startListener(t: Test) {
   const { key, cert } = tlsOf(server)
   const pem = (label: string, der: Buffer) => Buffer.from(printPem(label, der))
   const registry = { fresh: true, asked: [] as string[] }
+  const list = { isFresh: true, revoked: new Set<string>() }
+  const refused: [cause: string, serial: string | undefined][] = []
+  const trust: CarrierTrust = {
+    issuers: loadAnchors([carrierCa.certificateDer]),
+    isListFresh: () => list.isFresh,
+    onNewList: () => () => {},
+    onRefused: (cause, serial) => refused.push([cause, serial]),
+  }
+  const noTerms = { sandboxOf: null, conditions: null, quota: null, reviewAtMs: null }
   const app = await buildCarrierApp(
     { log: pino({ level: 'silent' }), clock, metrics: createMetrics(), inFlightMax: 100 },
     {
@@ -292,9 +222,15 @@ async function startListener(t: Test) {
         device: async () => undefined,
         onChange: () => () => {},
       },
-      isRevoked: () => false,
-      receipts: { ledger: undefined as never, recordKeyOf: async () => undefined },
-      tokens: { introspection: undefined as never },
+      isRevoked: (serial) => list.revoked.has(printSerial(serial)),
+      ...(trusting ? { trust } : {}),
+      routes: {
+        ...{ ledger: never, recordKeyOf: never, introspection: never, db: never, clock },
+        registry: {
+          carrier: async (id: string) => ({ id, name: id, status: 'active', ...noTerms }),
+        } as never,
+        ...{ quotas: never, ledgerVkey: '', jwks: never, perSecond: 1000, nodes: () => 1 },
+      },
     },
   )
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -306,7 +242,7 @@ async function startListener(t: Test) {
   const { port } = app.server.address() as AddressInfo
   const ca = printPem('CERTIFICATE', serverCa.certificateDer)
   const askWith = (issued: Issued) => ask(port, { ...tlsOf(issued), ca, agent })
-  return { clock, carrierCa, registry, askWith }
+  return { app, clock, carrierCa, registry, list, refused, askWith }
 }
 
 t.test('a certificate that ends while its connection is open is refused from that second on', async (t) => {
@@ -318,6 +254,84 @@ t.test('a certificate that ends while its connection is open is refused from tha
   t.match(await askWith(issued), { status: 200 }, 'in its last millisecond')
   clock.advance(1)
   isRefused(t, await askWith(issued), 'at its end')
+})
+
+t.test('a certificate whose start our clock has not reached is refused until then', async (t) => {
+  const { clock, carrierCa, askWith, refused } = await startListener(t)
+  // OpenSSL goes by the clock of the machine, to which this certificate has begun.
+  const startMs = Math.floor(nowMs / 1000) * 1000 - 1000
+  const issued = await leaf(carrierCa, { notBeforeMs: startMs })
+  clock.advance(startMs - 1 - clock.now())
+  isRefused(t, await askWith(issued), 'a millisecond before')
+  t.same(refused, [['not_yet_valid', serialNumberOf(issued)]])
+  clock.advance(1)
+  t.match(await askWith(issued), { status: 200 }, 'at its start')
+})
+
+t.test(
+  'what is refused is told once of a connection, with its serial, and the connection is closed',
+  async (t) => {
+    const { app, carrierCa, list, refused, askWith } = await startListener(t)
+    const issued = await leaf(carrierCa)
+    const serial = serialNumberOf(issued)
+    t.match(await askWith(issued), { status: 200 })
+    t.equal(app.sockets.count('carrier', 'swift-crane'), 1)
+    list.revoked.add(serial)
+    isRefused(t, await askWith(issued), 'on its open connection')
+    t.same(refused, [['revoked', serial]])
+    while (app.sockets.count('carrier', 'swift-crane') > 0) await sleep(5)
+    isRefused(t, await askWith(issued), 'on a new one')
+    t.same(refused, [
+      ['revoked', serial],
+      ['revoked', serial],
+    ])
+    list.revoked.clear()
+    t.match(await askWith(issued), { status: 200 })
+  },
+)
+
+t.test('a list that is not fresh lets nobody in, and says that it will pass', async (t) => {
+  const { carrierCa, list, registry, askWith } = await startListener(t)
+  const issued = await leaf(carrierCa)
+  t.match(await askWith(issued), { status: 200 })
+  list.isFresh = false
+  t.match(await askWith(issued), { status: 503, body: { code: 'registry_stale', retry: 'same' } })
+  t.equal(registry.asked.length, 1, 'the registry was asked by the first alone')
+  list.isFresh = true
+  t.match(await askWith(issued), { status: 200 })
+})
+
+t.test('a listener that was told of no carrier CA lets nobody in', async (t) => {
+  const { carrierCa, askWith, registry } = await startListener(t, { trusting: false })
+  isRefused(t, await askWith(await leaf(carrierCa)), 'whatever OpenSSL says')
+  t.same(registry.asked, [])
+})
+
+t.test('a request that came over no TLS connection is refused', async (t) => {
+  const { app } = await startListener(t)
+  const reply = await app.inject({ path: '/v1/carrier' })
+  t.same([reply.statusCode, reply.json().code], [403, 'carrier_suspended'])
+})
+
+t.test('the warnings of a certificate come 30, 7 and 1 days before its end', async (t) => {
+  const { clock, carrierCa, askWith } = await startListener(t)
+  const endMs = Math.floor(nowMs / 1000) * 1000 + 60 * dayMs
+  const issued = await leaf(carrierCa, { notAfterMs: endMs })
+  const steps: [leftMs: number, warning: string | null][] = [
+    [30 * dayMs + 1, null],
+    [30 * dayMs, '30_days'],
+    [7 * dayMs + 1, '30_days'],
+    [7 * dayMs, '7_days'],
+    [dayMs + 1, '7_days'],
+    [dayMs, '1_day'],
+    [1, '1_day'],
+  ]
+  for (const [leftMs, warning] of steps) {
+    clock.advance(endMs - leftMs - clock.now())
+    const certificate = { serial: serialNumberOf(issued), notAfter: new Date(endMs).toISOString(), warning }
+    const body = { carrier: 'swift-crane', status: 'active', certificate }
+    t.same(await askWith(issued), { status: 200, body }, `${leftMs} ms`)
+  }
 })
 
 t.test('the registry is asked on every request, and one that is not fresh lets nobody in', async (t) => {
@@ -370,21 +384,4 @@ async function revoke(g: TestGateway, pem: Buffer): Promise<void> {
     revoked: [{ serial: serialOf(new X509Certificate(pem).raw), atMs }],
   })
   writeFileSync(join(g.certsDir, 'carrier-ca.crl'), printPem('X509 CRL', crl))
-}
-
-/** A session of one request, to be resumed. */
-function sessionOf(port: number, tls: object): Promise<Buffer | undefined> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: 'localhost', port, servername: 'localhost', ...tls })
-    let session: Buffer | undefined
-    socket.on('session', (given) => {
-      session = given
-    })
-    socket.on('error', reject)
-    socket.on('close', () => resolve(session))
-    socket.on('secureConnect', () => {
-      socket.write('GET /v1/carrier HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
-    })
-    socket.resume()
-  })
 }
