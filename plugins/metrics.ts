@@ -49,6 +49,7 @@ export function createMetrics() {
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
       registers,
     }),
+    ...createWarnings(registers),
     ready: new Gauge({
       name: 'vouchsafe_ready_parts',
       help: '1 for each part that is ready',
@@ -57,6 +58,34 @@ export function createMetrics() {
     }),
   }
 }
+
+/** What somebody should look into. */
+const createWarnings = (registers: Registry[]) => ({
+  alerts: new Counter({
+    name: 'vouchsafe_alerts_total',
+    help: 'Alerts for operators: devices suspended for misuse, canaries seen; the log says which device',
+    labelNames: ['kind'],
+    registers,
+  }),
+  certificatesRefused: new Counter({
+    name: 'vouchsafe_client_certificates_refused_total',
+    help: 'Client certificates turned away at the carrier listener, and handshakes that failed, by cause',
+    labelNames: ['cause'],
+    registers,
+  }),
+  certificateExpiry: new Gauge({
+    name: 'vouchsafe_certificate_expiry_seconds',
+    help: 'When a certificate in use by the gateway ends, Unix time',
+    labelNames: ['certificate'],
+    registers,
+  }),
+  certificatesEnding: new Gauge({
+    name: 'vouchsafe_certificates_ending',
+    help: 'How many certificates in use by the gateway end within this time; those within less are among them',
+    labelNames: ['within'],
+    registers,
+  }),
+})
 
 /** `cut` for an answer that nobody was there to read. */
 export const statusOf = (reply: FastifyReply) =>

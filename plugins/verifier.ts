@@ -20,7 +20,8 @@ import type { DeviceSession } from '../src/token/claims.ts'
 import { assertAdmitted } from '../src/verify/admission.ts'
 import { createLogin, type LoginServices } from '../src/verify/login.ts'
 import { createVerifier } from '../src/verify/pipeline.ts'
-import type { BureauVerdict, LedgerView, RegistryView } from '../src/verify/services.ts'
+import type { Quotas } from '../src/verify/quota.ts'
+import type { Alert, BureauVerdict, LedgerView, MisuseReason, RegistryView } from '../src/verify/services.ts'
 import { findRecipient } from './directory.ts'
 import type { Metrics } from './metrics.ts'
 import type { TokenHolders } from './token-holders.ts'
@@ -37,9 +38,16 @@ export type VerifierParts = {
   tokens: TokenHolders
   trust: () => CardTrust
   metrics: Metrics
+  quotas: Pick<Quotas, 'assertWithin'>
   /** How many nodes live, this one included. */
   nodes: () => number
+  log: Log
+  /** Suspends a device for its misuse, with an entry. Rejects if it cannot; it is tried again then. */
+  suspendDevice(device: Buffer, reason: MisuseReason): Promise<void>
 }
+
+type LogLine = (fields: Record<string, unknown>, message: string) => void
+type Log = { warn: LogLine; error: LogLine }
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -81,6 +89,10 @@ function joinServices(parts: VerifierParts): LoginServices {
     sleep: (ms) => sleep(ms),
     minFirmware: config.MIN_FIRMWARE,
     registry: parts.registry,
+    async assertQuota(carrier) {
+      const standing = await parts.registry.carrier(carrier)
+      parts.quotas.assertWithin(carrier, standing?.quota ?? null)
+    },
     takeRate: createRates(parts),
     takeAddress: createAddressRate(parts),
     async challengeKey(byte) {
@@ -98,7 +110,39 @@ function joinServices(parts: VerifierParts): LoginServices {
     signAnswer: (claims) => tokens.signAnswer(claims),
     signDevice: (claims) => tokens.signDevice(claims),
     onStoreLost: () => metrics.storeFailures.inc(),
+    ...createMisuseParts(parts),
   }
+}
+
+type MisuseParts = 'counters' | 'cacheKey' | 'misuseLimits' | 'canaries' | 'suspendDevice' | 'alert'
+
+function createMisuseParts(parts: VerifierParts): Pick<LoginServices, MisuseParts> {
+  const { config, keyring, store, log, metrics } = parts
+  return {
+    counters: store,
+    cacheKey: (day) => keyring.get('cache', day),
+    misuseLimits: { refusals: config.DEVICE_REFUSALS, people: config.DEVICE_PEOPLE_PER_DAY },
+    canaries: new Set(config.CANARIES),
+    async suspendDevice(device, reason) {
+      try {
+        await parts.suspendDevice(device, reason)
+      } catch (err) {
+        log.error({ err, device: printBase64url(device) }, 'device not suspended')
+        throw err
+      }
+    },
+    alert(alert) {
+      metrics.alerts.inc({ kind: alert.kind })
+      tell(log, alert)
+    },
+  }
+}
+
+/** A canary is never a courier's doing: an issuer's key is in other hands, or this gateway is. */
+function tell(log: Log, { kind, device, ...found }: Alert): void {
+  const fields = { alert: kind, device: printBase64url(device), ...found }
+  if (kind === 'canary') log.error(fields, 'canary seen: a card issuer or a gateway is compromised')
+  else log.warn(fields, 'device misused')
 }
 
 /** Row 4: one bucket for each device, outlet and carrier; the nodes that live share each limit evenly. */

@@ -1,9 +1,10 @@
-// The embedded store: guards and answers of one process, bounded, expired a little at each write so that no
+// The embedded store: guards, answers and counts of one process, bounded, expired a little at each write so that no
 // call ever walks the whole table. It knows nothing of Redis (PROTOCOL sections 4, 8).
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
+import { createCounters } from './counters.ts'
 import { GuardTable } from './guards.ts'
-import { type Store, StoreUnavailable, wholeTtlMs } from './store.ts'
+import { type Counters, type Store, StoreUnavailable, wholeTtlMs } from './store.ts'
 
 /** What whoever starts a gateway on the embedded store must be told. */
 export const memoryStoreWarning =
@@ -59,6 +60,32 @@ export type MemoryStore = Store & {
   readonly sizes: { guards: number; answers: number }
 }
 
+function openCounters(assertOpen: () => void): Counters {
+  const counters = createCounters()
+  return {
+    async addRefusal(device, minute) {
+      assertOpen()
+      return counters.addRefusal(device, minute)
+    },
+    async addPerson(device, day, person) {
+      assertOpen()
+      return counters.addPerson(device, day, person)
+    },
+    async readPeople(device, days) {
+      assertOpen()
+      return counters.readPeople(device, days)
+    },
+    async forgetRefusals(device, minute) {
+      assertOpen()
+      return counters.forgetRefusals(device, minute)
+    },
+    async forgetPeople(device, day) {
+      assertOpen()
+      return counters.forgetPeople(device, day)
+    },
+  }
+}
+
 /**
  * Makes the embedded store.
  * @param clock lives are measured on its monotonic reading, so a step of the wall clock changes none
@@ -108,6 +135,7 @@ export function createMemoryStore(clock: Clock, options: { entriesMax?: number }
       if (closed) writesLost += 1
       else answers.write(key, entryOf(value, ttlMs), clock.mono())
     },
+    ...openCounters(assertOpen),
     async beat() {
       assertOpen()
       return 1 // No other process sees this store.

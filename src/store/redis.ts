@@ -1,9 +1,21 @@
 // The store over Redis: two roles, guard and cache, on one connection or two. Every call has a deadline of its
 // own and none waits for a connection. The only file that knows ioredis (PROTOCOL sections 4, 8).
-import { Redis } from 'ioredis'
+import { Redis, type Result } from 'ioredis'
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
-import { guardKey, nodesKey, type Store, type StoreFault, StoreUnavailable, wholeTtlMs } from './store.ts'
+import { counterScripts, peopleKeepMs, refusalsKeepMs } from './redis-scripts.ts'
+import {
+  type Counters,
+  guardKey,
+  minutesUntil,
+  nodesKey,
+  peopleKey,
+  refusalsKey,
+  type Store,
+  type StoreFault,
+  StoreUnavailable,
+  wholeTtlMs,
+} from './store.ts'
 
 /** A hung server's connection is cut, so that what was sent to it does not pile up in this process. */
 const silenceMsMax = 5 * limits.storeTimeoutMs
@@ -14,6 +26,13 @@ const cacheMemoryShareMax = 0.7
 const startWaitMs = 1000
 /** SET with both NX and GET. */
 const redisMajorMin = 7
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    countRefusal(...keysAndLife: [...string[], lifeMs: number]): Result<number, Context>
+    countPerson(key: string, person: Buffer, lifeMs: number): Result<number, Context>
+  }
+}
 
 type Role = 'guard' | 'cache'
 type Log = { warn(fields: Record<string, unknown>, message: string): void }
@@ -84,6 +103,7 @@ export async function createRedisStore(options: {
       }
       cache.set(key, Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
     },
+    ...countersOf({ guard, cache }),
     async beat(node, ttlMs) {
       const now = clock.now()
       const added = guard.zadd(nodesKey, now + ttlMs, node)
@@ -110,6 +130,29 @@ export async function createRedisStore(options: {
   }
 }
 
+/**
+ * Refusals lie with the guards, where nothing is evicted. People lie with the answers: they live longer than any of
+ * them, so that `volatile-ttl` takes them last, and answers alone are held back as memory fills.
+ */
+function countersOf({ guard, cache }: { guard: Redis; cache: Redis }): Counters {
+  const refusalKeys = (device: Buffer, minute: number) =>
+    minutesUntil(minute).map((one) => refusalsKey(device, one))
+  return {
+    addRefusal: (device, minute) =>
+      inTime(guard.countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
+    addPerson: (device, day, person) =>
+      inTime(cache.countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
+    readPeople: (device, days) =>
+      inTime(Promise.all(days.map((day) => cache.pfcount(peopleKey(device, day))))),
+    async forgetRefusals(device, minute) {
+      await inTime(guard.del(refusalKeys(device, minute)))
+    },
+    async forgetPeople(device, day) {
+      await inTime(cache.del(peopleKey(device, day)))
+    },
+  }
+}
+
 function connect(url: string, role: Role, log: Log | undefined): Redis {
   const redis = new Redis(url, {
     commandTimeout: limits.storeTimeoutMs,
@@ -119,6 +162,7 @@ function connect(url: string, role: Role, log: Log | undefined): Redis {
     autoResendUnfulfilledCommands: false, // A claim sent again after its caller gave up helps nobody.
     enableOfflineQueue: false,
     enableAutoPipelining: true,
+    scripts: counterScripts,
     disableClientInfo: true,
     retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMsMax),
   })

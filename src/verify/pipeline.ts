@@ -11,10 +11,12 @@ import { unwrapSessionKey } from '../channel/session.ts'
 import { deriveJti } from '../ledger/entry.ts'
 import { answerClaims, type DeviceSession } from '../token/claims.ts'
 import { assertAdmitted } from './admission.ts'
+import { markCanary } from './canary.ts'
 import { withinRequest } from './deadline.ts'
 import { decide, type Preparation, prepare } from './decision.ts'
 import { assertChallenge } from './freshness.ts'
 import { holdMs, recordAt, releaseAt } from './hold.ts'
+import { createMisuse } from './misuse.ts'
 import { type Consumed, Once, type Outcome } from './once.ts'
 import { type AnswerWord, answerCode, noTransaction, wordOf } from './outcome.ts'
 import type { Services, VerifyEntry } from './services.ts'
@@ -32,7 +34,9 @@ export type VerifyRequest = {
 export type Given = { answer: AnswerWord; token: string }
 
 /** What the card came to: refusal 0 with the card, or a refusal, with the person where the chip was right. */
-export type CardOutcome = { refusal: number; card?: VerifiedCard; person?: Person }
+export type CardOutcome = { refusal: number; card?: VerifiedCard; person?: Person; canary?: true }
+
+const personOf = (outcome: CardOutcome): Person | undefined => outcome.card ?? outcome.person
 
 /** A request on its way, after row 6. */
 export type Opened = VerifyRequest & { digest: Buffer; expiresMs: number; guardUntilMs: number }
@@ -44,11 +48,13 @@ export function createVerifier(services: Services) {
     clock: services.clock,
     onStoreLost: services.onStoreLost,
   })
+  const misuse = createMisuse(services)
 
   return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
     const { device, sid } = request.session
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
+    await services.assertQuota(request.session.carrier)
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
     const reading = await unseal(services, request) // row 6
     const card = checkCardOf(services, request, reading) // rows 7-12: never return
@@ -59,7 +65,11 @@ export function createVerifier(services: Services) {
       { challenge: request.challenge, digest, guardUntilMs: challenge.guardUntilMs, replayOnly }, // row 13
       {
         prefetch: () => prepare(services, opened, card),
-        run: (preparation) => answer(services, opened, { card, preparation }),
+        run: async (preparation) => {
+          const given = await answer(services, opened, { card, preparation })
+          void misuse.note({ device, refused: given.answer === 'no', person: personOf(card) })
+          return given
+        },
         again: (consumed) => give(services, opened, consumed),
       },
     )
@@ -84,7 +94,8 @@ async function unseal(services: Services, request: VerifyRequest): Promise<Readi
 function checkCardOf(services: Services, request: VerifyRequest, reading: Reading): CardOutcome {
   const { challenge, parcel, session } = request
   const context = { challenge, parcel, device: session.device, carrier: session.carrier }
-  return checkCard(reading, { context, trust: services.trust(), nowMs: services.clock.now() })
+  const outcome = checkCard(reading, { context, trust: services.trust(), nowMs: services.clock.now() })
+  return markCanary(services.canaries, outcome)
 }
 
 /** Rows 13-17 for a request that is the first with its challenge. */
@@ -102,8 +113,7 @@ async function answer(
   const hold = holdMs(services.bureauDelayP999Ms())
   // The token names the entry's index and time: a no that was quickly known may not be recorded sooner.
   if (decision.refusal) await sleepUntil(services, recordAt(opened.arrivedAt, services.clock.mono(), hold))
-  await assertAdmitted(services, opened.session) // row 3 again, just before row 16
-  const consumed = await record(services, opened, { type: 'verify', card, ...decision }) // row 16
+  const consumed = await commit(services, opened, { type: 'verify', card, ...decision })
   const given = await give(services, opened, consumed) // row 17
   decision.keep()
   if (given.answer === 'no') {
@@ -114,14 +124,26 @@ async function answer(
   return given
 }
 
+type Recorded = { type: VerifyEntry['type']; card: CardOutcome; refusal: number; transaction: Buffer }
+
+/** Row 3 again, just before row 16. Whatever comes of them, a canary is told of: before its no is released. */
+async function commit(services: Services, opened: Opened, what: Recorded): Promise<Consumed> {
+  const { device } = opened.session
+  let found: { index: number } | undefined
+  try {
+    await assertAdmitted(services, opened.session)
+    const consumed = await record(services, opened, what)
+    found = { index: consumed.index }
+    return consumed
+  } finally {
+    if (what.card.canary) services.alert({ kind: 'canary', device, ...found })
+  }
+}
+
 /** Row 16: nothing is told before this entry is durable. The winner's answer where another came first. */
-async function record(
-  services: Services,
-  opened: Opened,
-  what: { type: VerifyEntry['type']; card: CardOutcome; refusal: number; transaction: Buffer },
-): Promise<Consumed> {
+async function record(services: Services, opened: Opened, what: Recorded): Promise<Consumed> {
   const { session, challenge, parcel, digest, expiresMs } = opened
-  const person = what.card.card ?? what.card.person
+  const person = personOf(what.card)
   const decided = what.refusal === 0 ? answerCode.yes : answerCode.no
   const answer = what.type === 'undecided' ? answerCode.undecided : decided
   const entry: VerifyEntry = {

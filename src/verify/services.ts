@@ -5,10 +5,12 @@ import type { BureauResult, Question } from '../bureau/protocol.ts'
 import type { CachedAnswer, Slots } from '../cache/answers.ts'
 import type { Who } from '../cache/key.ts'
 import type { CardTrust } from '../pki/anchors.ts'
+import type { Counters } from '../store/store.ts'
 import type { AnswerClaims, DeviceSession } from '../token/claims.ts'
 import type { Consumed, GuardStore } from './once.ts'
 
-export type CarrierStanding = { status: string }
+/** `quota`: answers a calendar month; null or left out: none. */
+export type CarrierStanding = { status: string; quota?: number | null }
 export type DeviceStanding = {
   carrier: string
   outlet: string
@@ -56,11 +58,21 @@ export type LedgerView = {
   find(challenge: Buffer): Promise<Consumed | undefined>
 }
 
+export type MisuseReason = 'refusals' | 'people'
+
+/** What an operator must be told at once: a device, which is nobody's name, and never a person. */
+export type Alert =
+  | { kind: `device_${MisuseReason}`; device: Buffer; count: number; limit: number }
+  /** `index` of the entry, where there is one. */
+  | { kind: 'canary'; device: Buffer; index?: number }
+
 export type Services = {
   clock: Clock
   sleep(ms: number): Promise<void>
   minFirmware: number
   registry: RegistryView
+  /** Throws `quota_used_up` for a carrier whose answers of this month are. */
+  assertQuota(carrier: string): Promise<void>
   /** Takes one from the buckets of device, outlet and carrier; throws `rate_limited`. */
   takeRate(session: DeviceSession): void
   challengeKey(epochByte: number): Promise<KeyObject | undefined>
@@ -80,4 +92,14 @@ export type Services = {
   ledger: LedgerView
   signAnswer(claims: AnswerClaims): Promise<string>
   onStoreLost(cause: unknown): void
+  counters: Counters
+  /** K_cache of a day (Unix days). */
+  cacheKey(day: number): KeyObject | undefined
+  /** Refusals in ten minutes that suspend a device, and people a day that never do; 0 turns either off. */
+  misuseLimits: { refusals: number; people: number }
+  /** Whom nobody must ever see, as `canaryOf` makes them. */
+  canaries: ReadonlySet<string>
+  /** Rejects if it cannot be done now, after telling why. */
+  suspendDevice(device: Buffer, reason: MisuseReason): Promise<void>
+  alert(alert: Alert): void
 }

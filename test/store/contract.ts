@@ -1,5 +1,5 @@
 // The contract of a store, run on both kinds: what the gateway relies on, and no more.
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import type { Store } from '../../src/store/store.ts'
 
@@ -9,6 +9,11 @@ export type Subject = { store: Store; pass(ms: number): Promise<void>; settle():
 const challenge = () => randomBytes(42)
 const value = () => randomBytes(41)
 const lifeMs = 60_000
+const device = () => randomBytes(16)
+const person = () => randomBytes(8)
+/** The same names in each run: an estimate of them is never by chance another. */
+export const numbered = (i: number) => createHash('sha256').update(`person ${i}`).digest().subarray(0, 8)
+const [minute, day] = [29_916_480, 20_775]
 
 export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>): void {
   t.test('the first claim of a challenge wins and the next is shown what stands', async (t) => {
@@ -138,6 +143,94 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
     },
   )
 
+  t.test('refusals of one device in ten minutes add up, those of the eleventh are gone', async (t) => {
+    const { store } = await open(t)
+    const [one, other] = [device(), device()]
+    t.equal(await store.addRefusal(one, minute), 1)
+    t.equal(await store.addRefusal(one, minute), 2)
+    t.equal(await store.addRefusal(other, minute), 1, 'another device has a count of its own')
+    for (let i = 1; i <= 9; i += 1) t.equal(await store.addRefusal(one, minute + i), 2 + i)
+    t.equal(await store.addRefusal(one, minute + 10), 10, 'the first minute counts no more')
+    t.equal(await store.addRefusal(one, minute + 25), 1)
+  })
+
+  t.test('refusals counted at once are all counted, and each sees another sum', async (t) => {
+    const { store } = await open(t)
+    const one = device()
+    const sums = await Promise.all(Array.from({ length: 50 }, () => store.addRefusal(one, minute)))
+    t.same(
+      sums.sort((a, b) => a - b),
+      Array.from({ length: 50 }, (_, i) => i + 1),
+    )
+  })
+
+  t.test('a person counts once for a device and day', async (t) => {
+    const { store } = await open(t)
+    const [one, other] = [device(), device()]
+    const [first, second] = [person(), person()]
+    t.equal(await store.addPerson(one, day, first), 1)
+    t.equal(await store.addPerson(one, day, first), 1)
+    t.equal(await store.addPerson(one, day, second), 2)
+    t.equal(await store.addPerson(other, day, first), 1, 'another device')
+    t.equal(await store.addPerson(one, day + 1, first), 1, 'another day')
+    t.same(await store.readPeople(one, [day + 1, day, day - 1]), [1, 2, 0])
+    t.same(await store.readPeople(device(), [day]), [0], 'a device that never worked')
+    t.same(await store.readPeople(one, []), [])
+  })
+
+  t.test('the people of seven days before are still told', async (t) => {
+    const { store } = await open(t)
+    const one = device()
+    const days = Array.from({ length: 8 }, (_, i) => day + i)
+    for (const [i, each] of days.entries()) {
+      for (let n = 0; n <= i; n += 1) await store.addPerson(one, each, person())
+    }
+    t.same(await store.readPeople(one, days), [1, 2, 3, 4, 5, 6, 7, 8])
+  })
+
+  t.test('of 2,000 people the count is within 3 %', async (t) => {
+    const { store } = await open(t)
+    const one = device()
+    for (let i = 0; i < 20; i += 1) {
+      await Promise.all(
+        Array.from({ length: 100 }, (_, n) => store.addPerson(one, day, numbered(i * 100 + n))),
+      )
+    }
+    const [count = 0] = await store.readPeople(one, [day])
+    t.ok(Math.abs(count - 2000) <= 60, `${count}`)
+  })
+
+  t.test('what is forgotten counts from nothing, and nothing else is', async (t) => {
+    const { store } = await open(t)
+    const [one, other] = [device(), device()]
+    for (const each of [one, other]) {
+      await store.addRefusal(each, minute - 9)
+      await store.addRefusal(each, minute)
+      await store.addPerson(each, day - 1, person())
+      await store.addPerson(each, day, person())
+    }
+    await store.forgetRefusals(one, minute)
+    t.equal(await store.addRefusal(one, minute), 1)
+    t.same(await store.readPeople(one, [day, day - 1]), [1, 1], 'people are not refusals')
+    await store.forgetPeople(one, day)
+    t.same(await store.readPeople(one, [day, day - 1]), [0, 1])
+    t.equal(await store.addPerson(one, day, person()), 1)
+    t.equal(await store.addRefusal(other, minute), 3)
+    t.same(await store.readPeople(other, [day, day - 1]), [1, 1])
+  })
+
+  t.test('what the caller does to its buffers later changes no count', async (t) => {
+    const { store } = await open(t)
+    const [one, first] = [device(), person()]
+    const [kept, again] = [Buffer.from(one), Buffer.from(first)]
+    const counts = [store.addPerson(one, day, first), store.addRefusal(one, minute)]
+    first.fill(0)
+    one.fill(0)
+    t.same(await Promise.all(counts), [1, 1])
+    t.equal(await store.addPerson(kept, day, again), 1, 'the same person')
+    t.equal(await store.addRefusal(kept, minute), 2)
+  })
+
   t.test(
     'a closed store is down, rejects what is awaited, counts what is not, and closes again',
     async (t) => {
@@ -148,6 +241,14 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
       await t.rejects(store.claimGuard(challenge(), value(), lifeMs), { name: 'StoreUnavailable' })
       await t.rejects(store.readGuard(challenge()), { name: 'StoreUnavailable' })
       await t.rejects(store.readAnswers(['v1:c:1:x']), { name: 'StoreUnavailable' })
+      const counts: (() => Promise<unknown>)[] = [
+        () => store.addRefusal(device(), minute),
+        () => store.addPerson(device(), day, person()),
+        () => store.readPeople(device(), [day]),
+        () => store.forgetRefusals(device(), minute),
+        () => store.forgetPeople(device(), day),
+      ]
+      for (const count of counts) await t.rejects(count, { name: 'StoreUnavailable' })
       store.putGuard(challenge(), value(), lifeMs)
       store.putAnswer('v1:c:1:x', value(), lifeMs)
       await new Promise((resolve) => setTimeout(resolve, 20))

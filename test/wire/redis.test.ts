@@ -2,58 +2,23 @@
 // or is set up wrongly, and what somebody sees who steals its memory.
 import { createSecretKey, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { systemClock } from '../../src/base/clock.ts'
 import { createAnswerCache } from '../../src/cache/answers.ts'
-import { createRedisStore } from '../../src/store/redis.ts'
-import { StoreUnavailable } from '../../src/store/store.ts'
-import { hasRedis, RedisServer } from '../helpers/redis-server.ts'
+import type { StoreUnavailable } from '../../src/store/store.ts'
+import { hasRedis } from '../helpers/redis-server.ts'
+import {
+  allText,
+  failure,
+  openRedisStore as open,
+  startRedis as started,
+  until,
+} from '../helpers/redis-store.ts'
 import { testStoreContract } from '../store/contract.ts'
 
 const challenge = () => randomBytes(42)
 const value = () => randomBytes(41)
 const lifeMs = 60_000
-
-type Line = { fields: Record<string, unknown>; message: string }
-
-async function open(t: Test, options: { server: RedisServer; cacheUrl?: string; url?: string }) {
-  const lines: Line[] = []
-  const { server, cacheUrl, url = server.url } = options
-  const store = await createRedisStore({
-    guardUrl: url,
-    ...(cacheUrl === undefined ? {} : { cacheUrl }),
-    clock: systemClock,
-    log: { warn: (fields, message) => lines.push({ fields, message }) },
-  })
-  t.teardown(() => store.close())
-  return { store, lines, warnings: store.warnings }
-}
-
-async function started(t: Test, ...settings: string[]) {
-  const server = await RedisServer.start(...settings)
-  t.teardown(() => server.close())
-  return server
-}
-
-/** The error of a call and how long it took. */
-async function failure(call: Promise<unknown>): Promise<{ error: StoreUnavailable; ms: number }> {
-  const begun = performance.now()
-  const error = await call.then(
-    () => undefined,
-    (cause: unknown) => cause,
-  )
-  if (!(error instanceof StoreUnavailable)) throw new Error('the call did not fail as a store fails')
-  return { error, ms: performance.now() - begun }
-}
-
-async function until(what: () => boolean | Promise<boolean>, msMax = 3000): Promise<boolean> {
-  const end = performance.now() + msMax
-  while (performance.now() < end) {
-    if (await what()) return true
-    await sleep(10)
-  }
-  return false
-}
 
 if (hasRedis(t)) {
   t.test('the contract of a store', async (t) => {
@@ -313,11 +278,4 @@ if (hasRedis(t)) {
     }
     t.ok(dump.includes(keys[0] ?? '-'), 'the dump is what we looked for it in')
   })
-}
-
-/** Everything an error could show to a log: all properties, causes and stacks, at any depth. */
-function allText(value: unknown, depth = 0): string {
-  if (value === null || typeof value !== 'object' || depth > 6) return String(value)
-  const names = Reflect.ownKeys(value)
-  return names.map((name) => `${String(name)}=${allText(Reflect.get(value, name), depth + 1)}`).join('\n')
 }
