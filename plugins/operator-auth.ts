@@ -1,6 +1,7 @@
-// Decorates `operatorAuth`: a named operator with a secret of its own (PROTOCOL section 2), by HTTP Basic
-// (RFC 7617), which curl and Prometheus speak. Roles are checked per route.
-import type { FastifyRequest } from 'fastify'
+// Who may use a route of the operator listener is what its schema says in `security: [{operator: [role, ...]}]`: a
+// named operator with a secret of its own (PROTOCOL section 2), by HTTP Basic (RFC 7617), which curl and Prometheus
+// speak. A route that says nothing is not made, but for the probes.
+import type { FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/base/errors.ts'
 
@@ -15,6 +16,16 @@ declare module 'fastify' {
   }
 }
 
+/** Open to probes. */
+const openPrefix = '/health/'
+
+/** The roles that a route names; undefined if it names no operator. */
+function rolesOf({ schema }: Pick<RouteOptions, 'schema'>): readonly string[] | undefined {
+  const security = (schema as { security?: readonly Record<string, readonly string[]>[] } | undefined)
+    ?.security
+  return security?.find((way) => 'operator' in way)?.['operator']
+}
+
 type Options = { checkOperator: (name: string, secret: string) => Promise<Operator | undefined> }
 
 export default fp<Options>(
@@ -27,6 +38,11 @@ export default fp<Options>(
       if (!operator) throw new GatewayError('unauthorized', 'operator_refused')
       if (!roles.includes(operator.role)) throw new GatewayError('forbidden', 'operator_role')
       request.operator = operator
+    })
+    app.addHook('onRoute', (route) => {
+      const roles = rolesOf(route)
+      if (roles) route.onRequest = [app.operatorAuth(...roles), ...[route.onRequest ?? []].flat()]
+      else if (!route.url.startsWith(openPrefix)) throw new Error(`${route.url} does not say who may use it`)
     })
   },
   { name: 'operator-auth', dependencies: ['errors'] },

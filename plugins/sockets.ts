@@ -18,7 +18,11 @@ declare module 'fastify' {
   }
 }
 
-export type RegistryNews = Pick<RegistryReader, 'carrier' | 'device' | 'onChange'>
+type Standing = { status: string }
+export type RegistryNews = Pick<RegistryReader, 'onChange'> & {
+  carrier(id: string): Promise<Standing | undefined>
+  device(id: Buffer): Promise<Standing | undefined>
+}
 
 export default fp<{ registry: RegistryNews }>(
   async (app, { registry }) => {

@@ -1,17 +1,18 @@
 // What a first start makes on a developer's machine, and never in production: PKI, first operator, two demo
 // carriers with an outlet, one demo handheld, and the mocked bureau as a process of its own.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { printBase64url } from './base/bytes.ts'
+import { printBase64url, sha256 } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import { childEnvironment } from './base/config.ts'
 import { isChecked, markChecked } from './pki-stamp.ts'
 import { admitCarrier, listCarriers } from './registry/carriers.ts'
+import { listCertificates, recordCertificate } from './registry/certificates.ts'
 import { registerDevice } from './registry/devices.ts'
 import { addOperator, listOperators } from './registry/operators.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
@@ -55,6 +56,7 @@ export async function prepareDevelopment(options: {
   try {
     const operator = await ensureOperator(db, clock)
     await ensureCarriers(db, clock)
+    await ensureCertificates(db, { certsDir, clock })
     await ensureDevice(db, { dataDir, clock })
     return { made, warnings, operator }
   } finally {
@@ -88,6 +90,22 @@ async function ensureCarriers(db: RegistryDb, clock: Clock): Promise<void> {
   for (const carrier of demoCarriers) {
     if (!known.has(carrier.id))
       await admitCarrier(db, { ...carrier, operator: firstOperator, nowMs: clock.now() })
+  }
+}
+
+/** Certificates of the development PKI are on record like those that are issued: so they can be revoked alike. */
+async function ensureCertificates(db: RegistryDb, given: { certsDir: string; clock: Clock }): Promise<void> {
+  const { certsDir, clock } = given
+  const known = new Set((await listCertificates(db)).map(({ serial }) => serial))
+  for (const { id } of demoCarriers) {
+    const file = join(certsDir, `carrier-${id}.crt`)
+    if (!existsSync(file)) continue
+    const certificate = new X509Certificate(readFileSync(file))
+    const { serialNumber: serial, publicKey, validToDate } = certificate
+    if (known.has(serial)) continue
+    const keyHash = sha256(publicKey.export({ format: 'der', type: 'spki' }))
+    const kept = { serial, carrier: id, keyHash, notAfterMs: validToDate.getTime() }
+    await recordCertificate(db, { ...kept, operator: firstOperator, nowMs: clock.now() })
   }
 }
 

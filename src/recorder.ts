@@ -11,17 +11,24 @@ import { type RegistryDb, RegistryError } from './registry/schema.ts'
 const kindOf = {
   device: entryType.device,
   carrier: entryType.carrier,
+  // What a carrier holds is the carrier's: the act says which.
+  certificate: entryType.carrier,
+  token: entryType.carrier,
   operator: entryType.operator,
   key: entryType.key,
   destruction: entryType.destruction,
   disclosure: entryType.disclosure,
 } as const satisfies Record<Change['kind'], number>
 const pageMax = 500
+/** Changes that are held against the ledger at the start, the last that it recorded and those before it. */
+const comparedMax = 300
 
 /**
- * The registry has the last change that the ledger recorded, word for word. One that was put back from an older
- * backup counts on from numbers that the ledger has: its next changes would never be recorded, and what was
- * revoked since would be back in force.
+ * The registry has the last changes that the ledger recorded, word for word. One that was put back from an older
+ * backup counts on from numbers that the ledger has: its next changes would never be recorded, and what was revoked
+ * since would be back in force. An act holds no time, so the last one alone may have come out the same again; all
+ * that were recorded since the backup would have to. What the registry has no more, but for the last, and what nobody
+ * can open any more is not compared.
  * @throws RegistryError
  */
 export async function assertRecorded(options: {
@@ -30,21 +37,37 @@ export async function assertRecorded(options: {
   recordKeyOf: RecordKeyOf
 }): Promise<void> {
   const { db, ledger, recordKeyOf } = options
-  const seq = await ledger.lastSeq()
-  if (seq === 0) return
-  const [change] = await changesAfter(db, seq - 1, 1)
-  const recorded = await readAct(seq)
-  if (change?.seq === seq && (recorded === undefined || recorded === change.act)) return
-  throw new RegistryError(
-    `The registry is not the one whose changes are in the ledger: change ${seq}, the last that was recorded, is ` +
-      `${change ? 'another one' : 'missing'} here. It was put back from an older backup, or is of another gateway. ` +
-      'Fix: put back a registry.db that is as new as the ledger.',
+  const last = await ledger.lastSeq()
+  if (last === 0) return
+  const readAct = prepareActs(ledger, recordKeyOf)
+  const found = await changesAfter(db, Math.max(0, last - comparedMax), comparedMax)
+  const changes = found.filter(({ seq }) => seq <= last)
+  if (changes.at(-1)?.seq !== last) throw otherRegistry(last, 'the last that was recorded, is missing')
+  for (const { seq, act } of changes.reverse()) {
+    const recorded = await readAct(seq)
+    if (recorded === undefined || recorded === act) continue
+    throw otherRegistry(
+      seq,
+      `${seq === last ? 'the last that was recorded' : `of ${last} recorded`}, is another one`,
+    )
+  }
+}
+
+const otherRegistry = (seq: number, what: string) =>
+  new RegistryError(
+    `The registry is not the one whose changes are in the ledger: change ${seq}, ${what} here. It was put back from ` +
+      'an older backup, or is of another gateway. Fix: put back a registry.db that is as new as the ledger.',
   )
 
-  /** Undefined where it cannot be read any more: its key is past its life. */
-  async function readAct(ofSeq: number): Promise<string | undefined> {
-    const row = ledger.readPrivate((await ledger.entryOfSeq(ofSeq)) ?? -1)
-    const key = row && (await recordKeyOf(row.day))
+/** Reads recorded acts by their seq; undefined where one cannot be read any more: its key is past its life. */
+function prepareActs(ledger: Pick<Ledger, 'entryOfSeq' | 'readPrivate'>, recordKeyOf: RecordKeyOf) {
+  const keys = new Map<number, ReturnType<RecordKeyOf>>()
+  return async (seq: number): Promise<string | undefined> => {
+    const row = ledger.readPrivate((await ledger.entryOfSeq(seq)) ?? -1)
+    if (!row) return undefined
+    const asked = keys.get(row.day) ?? recordKeyOf(row.day)
+    keys.set(row.day, asked)
+    const key = await asked
     const plain = key && openRow(key, row.day, row.blob)
     return plain && parsePrivateAct(plain)?.act
   }

@@ -1,15 +1,20 @@
 // What is written is true: README commands exist, docs/API.md has the error and settings tables of the code,
 // docs/openapi.json is what the routes say, and the Dockerfile names only what is there.
+import { execFile } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { sha256 } from '../src/base/bytes.ts'
 import { settings } from '../src/base/config.ts'
 import { errorTable } from '../src/base/errors.ts'
+import { startGateway } from '../src/gateway-process.ts'
 import { deriveJti, hashJti, hashWho, printEntry } from '../src/ledger/entry.ts'
 import { leafHash } from '../src/ledger/hash.ts'
 import { deckNames } from '../src/simulator/deck.ts'
 import { describeApi } from './helpers/describe.ts'
+import { makeFolder } from './helpers/folder.ts'
 
 const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url))
 const read = (name: string) => readFileSync(path(name), 'utf8')
@@ -36,6 +41,17 @@ t.test('docs/API.md lists exactly the settings of the code, with their defaults'
   const real = Object.entries(settings).map(([name, row]) => [name, row.default, row.about])
   t.same(written, real)
   t.end()
+})
+
+t.test('docs/API.md lists exactly the routes of the code', async (t) => {
+  const rows = [...read('docs/API.md').matchAll(/^\| [a-z, ]+ \| `([A-Z]+ [^`]+)` \|/gm)].map(
+    ([, route]) => route,
+  )
+  const { paths } = await describeApi()
+  const real = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`),
+  )
+  t.same(rows.sort(), real.sort())
 })
 
 t.test('docs/openapi.json is what the routes say', async (t) => {
@@ -86,6 +102,55 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   const ignored = read('.dockerignore').split('\n')
   for (const name of ['node_modules', '.git', 'certs/dev', 'data']) t.ok(ignored.includes(name), name)
   t.end()
+})
+
+t.test('the commands of docs/CARRIERS.md lead from a request to a redeemed token', async (t) => {
+  const blocks = [...read('docs/CARRIERS.md').matchAll(/^```sh\n([\s\S]+?)^```$/gm)].map(([, block]) => block)
+  t.ok(blocks.length >= 10, `${blocks.length} blocks`)
+  for (const route of [
+    'redemptions',
+    'introspect',
+    'coverage',
+    'acceptances',
+    'changes',
+    'devices',
+    'carrier',
+  ])
+    t.match(blocks.join('\n'), `/v1/${route}`)
+  const folder = makeFolder()
+  const [dataDir, certsDir] = [`${folder.path}/data`, `${folder.path}/certs`]
+  const gateway = await startGateway({ dataDir, certsDir })
+  t.teardown(async () => {
+    await gateway.close()
+    folder.remove()
+  })
+  const [, name, secret] = /First operator (\S+), secret (\S+)/.exec(gateway.output()) ?? []
+  const env = {
+    ...process.env,
+    ...{ VOUCHSAFE_DATA: dataDir, VOUCHSAFE_CERTS: certsDir, CERTS: certsDir, WORK: folder.path },
+    ...{ OPERATOR_NAME: name, OPERATOR_SECRET: secret },
+    ...{ DEVICE: gateway.device, CARRIER: gateway.carrier, OPERATOR: gateway.operator },
+    PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
+  }
+  const script = `set -euo pipefail\n${blocks.join('\necho ---\n')}`
+  const ran = await promisify(execFile)('bash', ['-c', script], { cwd: path(''), env }).catch(
+    (error) => error,
+  )
+  t.equal(ran.code, undefined, ran.stderr)
+  const out = String(ran.stdout)
+  for (const told of [
+    /Verify return code: 0 \(ok\)/,
+    /"carrier":"swift-crane","status":"active"/,
+    /^200 \{/m,
+    /"active":true/,
+    /^yes [\w-]{43}$/m,
+    /"redeemedAt":/,
+    /Carrier swift-crane asked, at its outlet harbour/,
+    /"accepted":3,"verified":1,"refused":0,"undecided":0,"redeemed":1,"uncovered":2/,
+    /"change":"certificate.issue"/,
+  ]) {
+    t.match(out, told)
+  }
 })
 
 t.test('the worked example of docs/LEDGER.md is what the code makes of it', (t) => {

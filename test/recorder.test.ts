@@ -1,11 +1,12 @@
 // The recorder: an entry for every change of the registry, exactly once by seq and in order, whatever the ledger
 // does meanwhile (PROTOCOL section 12). The registry is real; the ledger does what the test says.
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createSecretKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { manualClock } from '../src/base/clock.ts'
+import { printPrivateAct, sealRow } from '../src/ledger/entry.ts'
 import type { ActEntry, Append, Appended } from '../src/ledger/ledger.ts'
-import { appendChanges } from '../src/recorder.ts'
+import { appendChanges, assertRecorded } from '../src/recorder.ts'
 import { admitCarrier, suspendCarrier } from '../src/registry/carriers.ts'
 import { change, changesAfter } from '../src/registry/changes.ts'
 import { registerDevice } from '../src/registry/devices.ts'
@@ -141,7 +142,7 @@ t.test('acts that change nothing in the registry become entries of their own typ
   await within(5000, ledger.has(3))
   t.same(
     ledger.entries.map(({ kind, act }) => [kind, JSON.parse(act)]),
-    kinds.map((kind, i) => [7 + i, { act: kind, operator }]),
+    kinds.map((kind, i) => [7 + i, { act: kind, operator, at: startMs }]),
   )
   t.same(errors, [])
 })
@@ -326,4 +327,70 @@ t.test('closing waits for the append under way, and nothing is appended afterwar
   await registry.poll()
   await new Promise((done) => setTimeout(done, 1200)) // Longer than its own turn.
   t.same(ledger.asked, [1])
+})
+
+const recordKey = createSecretKey(Buffer.alloc(32, 7))
+
+/** A ledger that recorded these acts as changes 1, 2, ...: entry `10 + seq` of day `seq`. */
+function recordedIn(acts: readonly string[]) {
+  return {
+    lastSeq: async () => acts.length,
+    entryOfSeq: async (seq: number) => (acts[seq - 1] === undefined ? undefined : 10 + seq),
+    readPrivate(index: number) {
+      const seq = index - 10
+      const plain = printPrivateAct(acts[seq - 1] as string, Buffer.alloc(16))
+      return {
+        day: seq,
+        subjectTag: Buffer.alloc(16),
+        cardTag: Buffer.alloc(16),
+        blob: Buffer.from(sealRow(recordKey, seq, plain)),
+      }
+    },
+  }
+}
+
+t.test('a start holds the last 300 changes against what the ledger recorded of them', async (t) => {
+  const { db } = await open(t)
+  const count = 400
+  const acts = upTo(count).map((n) => `{"act":"test","n":${n}}`)
+  const rows = acts.map((act, i) => ({
+    seq: i + 1,
+    time: startMs,
+    kind: 'carrier',
+    subject: 'x',
+    operator,
+    act,
+  }))
+  for (const from of [0, 200]) {
+    await db
+      .insertInto('changes')
+      .values(rows.slice(from, from + 200))
+      .execute()
+  }
+  const check = async (recorded: readonly string[], destroyedTo = 0) => {
+    const recordKeyOf = async (day: number) => (day > destroyedTo ? recordKey : undefined)
+    try {
+      await assertRecorded({ db, ledger: recordedIn(recorded), recordKeyOf })
+      return 'right'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  const other = (seq: number) => acts.with(seq - 1, '{"act":"other"}')
+  t.equal(await check([]), 'right', 'nothing recorded')
+  t.equal(await check(acts), 'right')
+  t.equal(await check(acts.slice(0, 390)), 'right', 'the last ten are not recorded yet')
+  t.match(await check([...acts, '{}']), /change 401, the last that was recorded, is missing here/)
+  t.match(await check(other(400)), /change 400, the last that was recorded, is another one here/)
+  t.match(
+    await check(other(399)),
+    /change 399, of 400 recorded, is another one here.*Fix: put back/,
+    'the last is the same',
+  )
+  t.match(await check(other(101)), /change 101, of 400 recorded, is another one/)
+  t.equal(await check(other(100)), 'right', 'further back is not looked at')
+  t.equal(await check(other(300), 300), 'right', 'nobody can open it any more')
+  await db.deleteFrom('changes').where('seq', '<', 400).execute()
+  t.equal(await check(other(300)), 'right', 'only the last is there')
+  t.match(await check(other(400)), /change 400, the last that was recorded, is another one here/)
 })

@@ -45,7 +45,8 @@ t.test('an older registry or ledger is refused with a sentence; the newer ones s
   await runOnce()
   cpSync(at('data'), at('older'), { recursive: true })
   await admit('night-heron')
-  await runOnce() // The act is recorded, and its checkpoint signed.
+  await admit('sea-crow')
+  await runOnce() // The acts are recorded, and their checkpoint signed.
   cpSync(at('data'), at('newer'), { recursive: true })
 
   putBack('registry.db', 'older')
@@ -54,7 +55,12 @@ t.test('an older registry or ledger is refused with a sentence; the newer ones s
     /change \d+, the last that was recorded, is missing here.*Fix: put back a registry.db/,
   )
   await admit('grey-goose')
+  await admit('white-stork')
   t.match(await refusal(), /change \d+, the last that was recorded, is another one here/)
+  putBack('registry.db', 'older')
+  await admit('grey-goose')
+  await admit('sea-crow')
+  t.match(await refusal(), /change \d+, .* is another one here/, 'the same act again, at another time')
   putBack('registry.db', 'newer')
 
   putBack('ledger.db', 'older')

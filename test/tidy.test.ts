@@ -30,9 +30,17 @@ const ranks = [
 /** Files at the top of src/ beside app, serve and cli, and the commands: which rank they share. */
 const placed: Record<string, string> = {
   'src/gateway.ts': 'src/app',
+  'src/carrier-listener.ts': 'src/app',
+  'src/followed-files.ts': 'src/app',
+  'src/issuing.ts': 'src/app',
+  'src/listener-tls.ts': 'src/app',
   'src/nodes.ts': 'src/app',
+  'src/own-certificates.ts': 'src/app',
   'src/recorder.ts': 'src/app',
+  'src/resources.ts': 'src/app',
   'src/revocation-list.ts': 'src/app',
+  'src/token-revocations.ts': 'src/app',
+  'src/upkeep.ts': 'src/app',
   'src/witnesses.ts': 'src/app',
   'src/app.ts': 'src/app',
   'src/development.ts': 'src/serve',

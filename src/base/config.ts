@@ -1,5 +1,7 @@
 // Configuration: one table of variables. All faults are told at once, each with the value, its source and
 // the fix. The only reader of the environment.
+import { isIP } from 'node:net'
+import { parseBase64url } from './bytes.ts'
 import { limits } from './limits.ts'
 import { keyType, parseVkey } from './vkey.ts'
 
@@ -47,6 +49,14 @@ const witnesses: Parse<readonly WitnessSetting[]> = (text) => {
   return found
 }
 
+const hashBytes = 32
+
+/** SHA-256 values in base64url, separated by white space. */
+const hashes: Parse<readonly string[]> = (text) => {
+  const found = text.split(/\s+/).filter((part) => part !== '')
+  return found.every((part) => parseBase64url(part, hashBytes)) ? found : undefined
+}
+
 /** What a path can be added to. */
 function isPrefix(text: string): boolean {
   const parsed = URL.canParse(text) ? new URL(text) : undefined
@@ -56,6 +66,8 @@ function isPrefix(text: string): boolean {
   )
 }
 
+/** A name may lead to several addresses, of which only the first listener would be renewed. */
+const address: Parse<string> = (text) => (isIP(text) === 0 ? undefined : text)
 const words: Parse<string> = (text) => (text.trim() === '' ? undefined : text)
 const anyText: Parse<string> = (text) => text
 
@@ -90,15 +102,25 @@ export const settings = {
     'issuer of all tokens',
     'an https:// origin without a path, such as https://verify.example',
   ),
-  DEVICE_HOST: setting('127.0.0.1', words, 'address of the device listener', 'an address, such as 0.0.0.0'),
+  DEVICE_HOST: setting(
+    '127.0.0.1',
+    address,
+    'address of the device listener',
+    'an IP address, such as 0.0.0.0',
+  ),
   DEVICE_PORT: port('8443', 'port of the device listener'),
-  CARRIER_HOST: setting('127.0.0.1', words, 'address of the carrier listener', 'an address, such as 0.0.0.0'),
+  CARRIER_HOST: setting(
+    '127.0.0.1',
+    address,
+    'address of the carrier listener',
+    'an IP address, such as 0.0.0.0',
+  ),
   CARRIER_PORT: port('9443', 'port of the carrier listener'),
   OPERATOR_HOST: setting(
     '127.0.0.1',
-    words,
+    address,
     'address of the operator listener',
-    'an address, such as 127.0.0.1',
+    'an IP address, such as 127.0.0.1',
   ),
   OPERATOR_PORT: port('9090', 'port of the operator listener'),
   REDIS_URL: setting(
@@ -152,6 +174,31 @@ export const settings = {
     integer(1, 10_000_000),
     'session challenges a minute of one address',
     'a number from 1',
+  ),
+  CARRIER_API_RATE: setting(
+    '2000',
+    integer(1, 1_000_000),
+    'calls a second of one carrier on the carrier listener',
+    'a number from 1',
+  ),
+  DEVICE_REFUSALS: setting(
+    '20',
+    integer(0, 100_000),
+    'refusals of one device within 10 minutes that suspend it; 0: none do',
+    'a number from 0 to 100000',
+  ),
+  DEVICE_PEOPLE_PER_DAY: setting(
+    '400',
+    integer(0, 100_000),
+    'people a day of one device that never suspend it; beyond, more than 4 times its norm do; 0: none do',
+    'a number from 0 to 100000',
+  ),
+  CANARIES: setting(
+    '',
+    hashes,
+    'people who must never appear, as hashes separated by white space; empty: none',
+    'SHA-256 values of canary{docType, state, number} in base64url, 43 characters each, separated by spaces',
+    true,
   ),
   IN_FLIGHT_MAX: setting(
     String(limits.inFlightMax),

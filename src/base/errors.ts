@@ -31,6 +31,10 @@ export const errorTable = {
   enc_invalid: row(422, 'new_challenge', 'The encapsulated key was not accepted'),
   recipient_unknown: row(422, 'refresh_directory', 'The recipient key is not in use'),
   in_progress: row(409, 'same', 'The same request is being answered'),
+  idempotency_key_missing: row(400, 'never', 'This call needs an Idempotency-Key'),
+  idempotency_key_reused: row(422, 'never', 'The Idempotency-Key was used for another call'),
+  token_not_redeemable: row(422, 'never', 'The token is not a yes in force for this parcel'),
+  refused: row(422, 'never', 'This is not allowed as things stand'),
   receipt_pending: row(425, 'same', 'The answer is recorded and not yet in a published checkpoint'),
   registry_stale: row(503, 'same', 'The registry cannot be read in time'),
   trust_stale: row(503, 'same', 'The revocation list of the card issuer is not fresh'),
@@ -44,7 +48,13 @@ export type ErrorCode = keyof typeof errorTable
 /** A limit as its asker is told of it: `quota` units in each window of `windowS`, `resetS` until there is one. */
 export type RateLimit = { policy: string; quota: number; windowS: number; resetS: number }
 
-type Details = { cause?: unknown; retryAfterS?: number; rate?: RateLimit }
+type Details = {
+  cause?: unknown
+  retryAfterS?: number
+  rate?: RateLimit
+  /** A sentence for the asker, where what it says is his own or the registry's: never on the device listener. */
+  detail?: string
+}
 
 /** An error that may leave the gateway as its `code`. */
 export class GatewayError extends Error {
@@ -54,6 +64,7 @@ export class GatewayError extends Error {
   /** Seconds for `Retry-After`, where the asker should wait longer than the default. */
   readonly retryAfterS: number | undefined
   readonly rate: RateLimit | undefined
+  readonly detail: string | undefined
 
   constructor(code: ErrorCode, reason: string, options?: Details) {
     super(`${code}: ${reason}`, options?.cause === undefined ? undefined : { cause: options.cause })
@@ -61,6 +72,7 @@ export class GatewayError extends Error {
     this.code = code
     this.reason = reason
     this.rate = options?.rate
+    this.detail = options?.detail
     this.retryAfterS = options?.retryAfterS ?? options?.rate?.resetS
   }
 }

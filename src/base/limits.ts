@@ -5,6 +5,7 @@ export const limits = {
   // Wire (PROTOCOL sections 1, 4, 6)
   bodyBytesMax: 8 * 1024,
   devicesBodyBytesMax: 512 * 1024,
+  devicesPerCallMax: 1000,
   readingBytes: 2048,
   recordBytes: 256,
   challengeBytes: 42,
@@ -61,6 +62,18 @@ export const limits = {
   /** From the first entry that no checkpoint covers: with the time it takes, at least one each second. */
   checkpointEveryMs: 800,
   consumedKeepMs: 3_600_000,
+  // Misuse: what a device may do before it is suspended
+  refusalMinutes: 10,
+  peopleDays: 7,
+  /** Far beyond its norm: so many times as many people as on a usual day. */
+  peopleTimesNormMax: 4,
+  /** Beyond it a suspension under way is taken for lost, and the next breach tries anew. */
+  suspensionMsMax: 10_000,
+  /** After a suspension nothing is counted for so long: the device's last requests are still being answered. */
+  suspensionQuietMs: 5000,
+  /** Of one process, where there is no Redis or it is lost. */
+  countedDevicesMax: 10_000,
+  countedPeopleMax: 200_000,
   // Store
   nodeBeatMs: 2000,
   nodeLifeMs: 10_000,
@@ -74,3 +87,7 @@ assert(limits.guardExtraS > limits.replayWindowS, 'a guard must outlive the repl
 assert(limits.bureauDeadlineMs < limits.requestMsMax, 'the bureau must answer within the request')
 assert(limits.registryPollMs * 2 < limits.registryFreshMs, 'one late poll must not make news stale')
 assert(limits.feedPollMs <= 500 && limits.feedPollMs < limits.feedFreshMs, 'PROTOCOL section 11')
+assert(
+  limits.suspensionQuietMs > limits.requestMsMax + limits.registryFreshMs,
+  'what was begun before a suspension ends in its quiet',
+)

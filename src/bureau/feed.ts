@@ -5,6 +5,9 @@ import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { FeedChange, FeedPage } from './protocol.ts'
 
+/** Must not throw. `anew`: positions are given a second time from here. */
+export type FeedListener = { change(change: FeedChange): void; anew(): void }
+
 type Held = { position: number; atMs: number; keys: string[] }
 
 /** One more than is due: a poll that hangs on one connection must not keep the next from beginning. */
@@ -19,6 +22,7 @@ export class Feed {
   readonly #fetchPage: (after: number | undefined) => Promise<FeedPage | 'gone'>
   readonly #clock: Clock
   readonly #onError: (cause: unknown) => void
+  readonly #listeners = new Set<FeedListener>()
   readonly #lastOf = new Map<string, number>()
   readonly #polls = new Set<Promise<void>>()
   #held: Held[] = []
@@ -94,6 +98,12 @@ export class Feed {
     return (byNumber ?? -1) > at || (bySerial ?? -1) > at
   }
 
+  /** Told of each change once it is applied, and of a numbering begun anew. Returns the function that ends it. */
+  onChange(listener: FeedListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
   /** Ends the polling; resolves when the polls under way have ended, within their deadline. */
   async close(): Promise<void> {
     this.#closed = true
@@ -150,6 +160,7 @@ export class Feed {
     for (const key of keys) this.#lastOf.set(key, position)
     this.#held.push({ position, atMs: this.#clock.now(), keys })
     this.#position = position
+    for (const listener of this.#listeners) listener.change(change)
   }
 
   /** Forgets what is older than the window, and then no longer vouches for what was asked before it. */
@@ -174,6 +185,7 @@ export class Feed {
   #distrust(): void {
     this.#floor = Math.max(this.#floor, this.#position)
     this.#floorUntilMs = this.#clock.now() + limits.feedWindowMs // Longer than any answer is cached.
+    for (const listener of this.#listeners) listener.anew()
   }
 
   #empty(): void {

@@ -3,7 +3,13 @@ import { readFileSync } from 'node:fs'
 import { parseBase64url, printBase64url } from '../base/bytes.ts'
 import { p256SignatureBytes } from '../base/p256.ts'
 import { readPem } from '../base/pem.ts'
-import { listDevices, registerDevice, revokeDevice } from '../registry/devices.ts'
+import {
+  listDevices,
+  registerDevice,
+  reinstateDevice,
+  revokeDevice,
+  suspendDevice,
+} from '../registry/devices.ts'
 import { RegistryError } from '../registry/schema.ts'
 import type { CommandContext } from './context.ts'
 import {
@@ -22,6 +28,8 @@ const help = `vouchsafe device: the handhelds of a carrier
 
   vouchsafe device register --carrier swift-crane --outlet harbour --serial SC-0001 --model K7 \\
                             --key reader.pub.pem --pop=BASE64URL
+  vouchsafe device suspend DEVICE --reason "not seen since Monday"
+  vouchsafe device reinstate DEVICE --reason "found again"
   vouchsafe device revoke DEVICE
   vouchsafe device list --carrier swift-crane
   vouchsafe device list --after=DEVICE --limit 100
@@ -43,6 +51,7 @@ const options = {
   pop: { type: 'string' },
   after: { type: 'string' },
   limit: { type: 'string' },
+  reason: { type: 'string' },
 } as const
 
 const needed = ['carrier', 'outlet', 'serial', 'model', 'key', 'pop'] as const
@@ -56,6 +65,10 @@ export async function runDevice(args: string[], given: CommandIo | CommandContex
     // One id in 64 begins with "-", which parseArgs would take for an option.
     const [first, only = ''] = args
     if (first === 'revoke' && args.length === 2 && parseBase64url(only, idBytes)) return revoke(io, only)
+    if ((first === 'suspend' || first === 'reinstate') && parseBase64url(only, idBytes)) {
+      const { values, positionals } = parseCommand(args.slice(2), options)
+      if (positionals.length === 0) return move(io, first, only, values.reason)
+    }
     const { values, positionals } = parseCommand(args, options)
     const [verb, id, ...more] = positionals
     if (values.help) {
@@ -99,6 +112,24 @@ function list(io: CommandIo, values: Values): Promise<number> {
       )
     }
     if (rows.length > limit) io.err(`There are more: go on with --after=${shown.at(-1)?.id}`)
+    return exit.ok
+  })
+}
+
+function move(
+  io: CommandIo,
+  verb: 'suspend' | 'reinstate',
+  text: string,
+  reason: string | undefined,
+): Promise<number> {
+  if (reason === undefined) throw new UsageError('--reason is missing: the ledger keeps it.')
+  const id = parseDeviceId(text)
+  return withRegistry(io, async (db) => {
+    const operator = await actingAdmin(db, io)
+    const set = verb === 'suspend' ? suspendDevice : reinstateDevice
+    const { seq } = await set(db, { id, operator, nowMs: io.clock.now(), reason })
+    io.out(`Device ${text} is ${verb === 'suspend' ? 'suspended' : 'active again'}.`)
+    await sayRecorded(io, seq)
     return exit.ok
   })
 }

@@ -5,7 +5,15 @@ import { limits } from '../base/limits.ts'
 import { inTurn, type RegistryDb, RegistryError, type RegistryTables } from './schema.ts'
 
 /** The last three change nothing in the registry: they are acts whose ledger entry its writer appends. */
-export type ChangeKind = 'carrier' | 'device' | 'operator' | 'key' | 'destruction' | 'disclosure'
+export type ChangeKind =
+  | 'carrier'
+  | 'device'
+  | 'certificate'
+  | 'token'
+  | 'operator'
+  | 'key'
+  | 'destruction'
+  | 'disclosure'
 
 /** `act`: UTF-8 JSON that names act, subject and operator, and nothing of a person who sends parcels. */
 export type Change = {
@@ -17,37 +25,76 @@ export type Change = {
   act: string
 }
 
-type Described = {
+export type Described = {
   kind: ChangeKind
   subject: string
+  /** Who acts: a named operator, `carrier:ID`, or `system:WHAT`. */
   operator: string
   nowMs: number
   act: Record<string, unknown> & { act: string }
+  /** Whose news it is: it is told by that carrier's change cursor. */
+  carrier?: string
 }
+
+export type Tx = Transaction<RegistryTables>
+
+/** Who acts when a carrier does so itself; no operator's name has a colon. */
+export const carrierActor = (carrier: string) => `carrier:${carrier}`
 
 /** Runs a change and its row in one transaction; resolves to the row's seq and what the change came to. */
 export async function change<T>(
   db: RegistryDb,
   described: (result: T) => Described,
-  work: (tx: Transaction<RegistryTables>) => Promise<T>,
+  work: (tx: Tx) => Promise<T>,
 ): Promise<{ seq: number; result: T }> {
+  const { firstSeq, result } = await changes(db, async (tx) => {
+    const result = await work(tx)
+    return { result, acts: [described(result)] }
+  })
+  return { seq: firstSeq, result }
+}
+
+/**
+ * Runs any number of changes and their rows in one transaction; the rows are numbered on from `firstSeq`, which
+ * `work` is told. What changes nothing that others follow has no acts.
+ */
+export async function changes<T>(
+  db: RegistryDb,
+  work: (tx: Tx, firstSeq: number) => Promise<{ result: T; acts: readonly Described[] }>,
+): Promise<{ firstSeq: number; result: T }> {
   const transact = () =>
     db.transaction().execute(async (tx) => {
       // The counter first: it takes the write lock, so that what `work` reads cannot change under it.
-      const counter = await tx
-        .updateTable('counters')
-        .set((eb) => ({ value: eb('value', '+', 1) }))
-        .where('name', '=', 'changes')
-        .returning('value')
-        .executeTakeFirstOrThrow()
-      const result = await work(tx)
-      const { kind, subject, operator, nowMs, act } = described(result)
-      const seq = Number(counter.value)
-      const row = { seq, time: nowMs, kind, subject, operator, act: printAct({ ...act, operator }) }
-      await tx.insertInto('changes').values(row).execute()
-      return { seq, result }
+      const counter = await moveCounter(tx, 0)
+      const firstSeq = counter + 1
+      const { result, acts } = await work(tx, firstSeq)
+      const rows = acts.map(({ kind, subject, operator, nowMs, act, carrier = null }, i) => {
+        // With its time: a change made again after a restored backup is told from the one that was recorded.
+        const printed = printAct({ ...act, operator, at: nowMs })
+        return { seq: firstSeq + i, time: nowMs, kind, subject, operator, act: printed, carrier }
+      })
+      for (let at = 0; at < rows.length; at += rowsAtOnce)
+        await tx
+          .insertInto('changes')
+          .values(rows.slice(at, at + rowsAtOnce))
+          .execute()
+      if (rows.length > 0) await moveCounter(tx, rows.length)
+      return { firstSeq, result }
     })
   return inTurn(transact)
+}
+
+/** A statement takes a bounded number of values. */
+const rowsAtOnce = 500
+
+async function moveCounter(tx: Tx, by: number): Promise<number> {
+  const counter = await tx
+    .updateTable('counters')
+    .set((eb) => ({ value: eb('value', '+', by) }))
+    .where('name', '=', 'changes')
+    .returning('value')
+    .executeTakeFirstOrThrow()
+  return Number(counter.value)
 }
 
 /** A change that no entry could hold must not be made: every later one would wait behind it. */
@@ -70,11 +117,32 @@ export async function changesAfter(db: RegistryDb, seq: number, limit: number): 
     .orderBy('seq')
     .limit(limit)
     .execute()
-  return rows.map(({ time, kind, ...row }) => ({
-    ...row,
-    seq: Number(row.seq),
+  return rows.map(({ seq, time, kind, subject, operator, act }) => ({
+    ...{ subject, operator, act },
+    seq: Number(seq),
     timeMs: Number(time),
     kind: kind as ChangeKind,
+  }))
+}
+
+/** What a carrier may know of the changes that concern it, after `seq`, oldest first, at most `limit`. */
+export async function newsOfCarrier(
+  db: RegistryDb,
+  given: { carrier: string; after: number; limit: number },
+) {
+  const rows = await db
+    .selectFrom('changes')
+    .select(['seq', 'time', 'subject', 'act'])
+    .where('carrier', '=', given.carrier)
+    .where('seq', '>', given.after)
+    .orderBy('seq')
+    .limit(given.limit)
+    .execute()
+  return rows.map(({ seq, time, subject, act }) => ({
+    seq: Number(seq),
+    timeMs: Number(time),
+    subject,
+    act: (JSON.parse(act) as { act: string }).act,
   }))
 }
 

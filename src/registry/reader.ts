@@ -2,14 +2,26 @@
 // (PROTOCOL sections 0.5, 12). News counts from when its poll began, not from when it ended.
 import type { KeyObject } from 'node:crypto'
 import { printBase64url } from '../base/bytes.ts'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { importP256Spki } from '../base/p256.ts'
+import { revokedSerials } from './certificates.ts'
 import { type Change, changesAfter, headOfChanges } from './changes.ts'
 import { Records } from './records.ts'
+import { readRevokedTokens } from './revoked-tokens.ts'
 import type { RegistryDb } from './schema.ts'
 
-export type CarrierRecord = { id: string; name: string; status: 'active' | 'suspended' }
+export type CarrierRecord = {
+  id: string
+  name: string
+  status: 'active' | 'suspended'
+  /** The carrier whose sandbox this is; null: none's. */
+  sandboxOf: string | null
+  conditions: string | null
+  /** Answers a calendar month; null: no quota. */
+  quota: number | null
+  reviewAtMs: number | null
+}
 export type DeviceRecord = {
   id: Buffer
   carrier: string
@@ -27,6 +39,10 @@ export type RegistryReader = {
   carrier(id: string): Promise<CarrierRecord | undefined>
   /** @param id 16 bytes */
   device(id: Buffer): Promise<DeviceRecord | undefined>
+  /** Whether a certificate (serial, hex as node prints it) is revoked. */
+  isCertificateRevoked(serial: string): boolean
+  /** Whether an answer token (jti, base64url) is revoked. */
+  isTokenRevoked(jti: string): boolean
   /** The last change applied. */
   seq(): number
   /** Told of each change once it is applied. Returns the function that ends it. */
@@ -45,12 +61,14 @@ const carrierRecords = (db: RegistryDb) =>
   new Records<CarrierRecord>({
     ...room,
     async load(id) {
-      const row = await db
-        .selectFrom('carriers')
-        .select(['name', 'status'])
-        .where('id', '=', id)
-        .executeTakeFirst()
-      return row && { id, name: row.name, status: row.status === 'active' ? 'active' : 'suspended' }
+      const row = await db.selectFrom('carriers').selectAll().where('id', '=', id).executeTakeFirst()
+      if (!row) return undefined
+      const { name, conditions } = row
+      const numberOf = (value: number | null) => (value === null ? null : Number(value))
+      return {
+        ...{ id, name, conditions, status: row.status === 'active' ? 'active' : 'suspended' },
+        ...{ sandboxOf: row.sandbox_of, quota: numberOf(row.quota), reviewAtMs: numberOf(row.review_at) },
+      }
     },
   })
 
@@ -68,6 +86,50 @@ const deviceRecords = (db: RegistryDb) =>
     },
   })
 
+/**
+ * What is revoked and has not ended by itself, whole and in memory: it is looked at with every request. Read once,
+ * then kept by the changes; read anew when changes are missing.
+ */
+function followRevoked(db: RegistryDb, clock: Clock) {
+  let certificates = new Set<string>()
+  let tokens = new Set<string>()
+  /** Of changes applied while a read runs, which may not have found them. */
+  let meanwhile: { certificates: string[]; tokens: string[] } | undefined
+  let dueAt = Number.NEGATIVE_INFINITY
+  return {
+    /** Reads all anew if it is due: at first, after a gap, and once a day to forget those that have ended. */
+    async load(): Promise<void> {
+      if (clock.mono() < dueAt) return
+      const added = { certificates: [], tokens: [] }
+      meanwhile = added
+      try {
+        const nowMs = clock.now()
+        const serials = await revokedSerials(db, nowMs)
+        const jtis = await readRevokedTokens(db, nowMs)
+        certificates = new Set([...serials, ...added.certificates])
+        tokens = new Set([...jtis, ...added.tokens])
+        dueAt = clock.mono() + dayMs
+      } finally {
+        meanwhile = undefined
+      }
+    },
+    addToken(jti: string): void {
+      tokens.add(jti)
+      meanwhile?.tokens.push(jti)
+    },
+    addCertificate(serial: string, act: string): void {
+      if ((JSON.parse(act) as { act: string }).act !== 'certificate.revoke') return
+      certificates.add(serial)
+      meanwhile?.certificates.push(serial)
+    },
+    forgetAll(): void {
+      dueAt = Number.NEGATIVE_INFINITY
+    },
+    hasCertificate: (serial: string) => certificates.has(serial),
+    hasToken: (jti: string) => tokens.has(jti),
+  }
+}
+
 /** @param options.onError told of a poll or a listener that failed; the next poll is tried all the same */
 export function createRegistryReader(options: {
   db: RegistryDb
@@ -78,6 +140,7 @@ export function createRegistryReader(options: {
   const onError = options.onError ?? (() => {})
   const carriers = carrierRecords(db)
   const devices = deviceRecords(db)
+  const revoked = followRevoked(db, clock)
   const listeners = new Set<(change: Change) => void>()
   let seq = 0
   let freshFrom = Number.NEGATIVE_INFINITY
@@ -87,6 +150,8 @@ export function createRegistryReader(options: {
   function apply(change: Change): void {
     if (change.kind === 'carrier') carriers.forget(change.subject)
     if (change.kind === 'device') devices.forget(change.subject)
+    if (change.kind === 'token') revoked.addToken(change.subject)
+    if (change.kind === 'certificate') revoked.addCertificate(change.subject, change.act)
     seq = change.seq
     for (const listener of listeners) {
       try {
@@ -101,6 +166,7 @@ export function createRegistryReader(options: {
   function restartFrom(head: number): void {
     carriers.forgetAll()
     devices.forgetAll()
+    revoked.forgetAll()
     seq = head
   }
 
@@ -108,6 +174,7 @@ export function createRegistryReader(options: {
     const begun = clock.mono()
     const head = await headOfChanges(db)
     if (head < seq) restartFrom(head) // The database was restored from a backup.
+    await revoked.load()
     while (seq < head) {
       const changes = await changesAfter(db, seq, pageMax)
       if (changes.length === 0)
@@ -117,6 +184,7 @@ export function createRegistryReader(options: {
         apply(change)
       }
     }
+    await revoked.load() // Of use after a gap in the changes; else it was read above.
     freshFrom = begun
   }
 
@@ -142,6 +210,8 @@ export function createRegistryReader(options: {
     isFresh: () => clock.mono() - freshFrom < limits.registryFreshMs,
     carrier: (id) => carriers.get(id),
     device: (id) => devices.get(printBase64url(id)),
+    isCertificateRevoked: revoked.hasCertificate,
+    isTokenRevoked: revoked.hasToken,
     seq: () => seq,
     onChange(listener) {
       listeners.add(listener)

@@ -1,12 +1,52 @@
-// Tables of the registry and their migrations: portable SQL through Kysely (PROTOCOL section 12).
+// Tables of the registry as code sees them, how its database is opened, and what it refuses (PROTOCOL section 12).
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
-import { type Migration, Migrator } from 'kysely/migration'
+import { Migrator } from 'kysely/migration'
 import { kyselyOver, openSqlite } from '../base/sqlite.ts'
+import { migrations } from './migrations.ts'
 
 export type RegistryTables = {
-  carriers: { id: string; name: string; status: string; admitted_at: number }
+  carriers: {
+    id: string
+    name: string
+    /** 'active' | 'suspended' | 'expelled' */
+    status: string
+    admitted_at: number
+    /** The carrier that tries out its back end under this id; null: none. */
+    sandbox_of: string | null
+    conditions: string | null
+    /** Answers a calendar month; null: no quota. */
+    quota: number | null
+    /** When its standing is to be reviewed, Unix ms; null: never. */
+    review_at: number | null
+  }
   outlets: { carrier: string; id: string; name: string }
+  applications: {
+    id: string
+    /** Counts how often this id was applied for: reviews are of one round. */
+    round: number
+    name: string
+    contact: string
+    /** JSON: [{id, name}] */
+    outlets: string
+    /** JSON: [{name, sha256}] */
+    evidence: string
+    filed_by: string
+    filed_at: number
+    /** 'filed' | 'approved' | 'rejected' | 'admitted' */
+    status: string
+  }
+  reviews: { application: string; round: number; operator: string; verdict: string; note: string; at: number }
+  conformance: { carrier: string; outcome: string; evidence: string; at: number }
+  certificates: {
+    /** Hex as node prints it. */
+    serial: string
+    carrier: string
+    key_hash: Uint8Array
+    not_after: number
+    /** 'active' | 'revoked' */
+    status: string
+  }
   devices: {
     id: Uint8Array
     carrier: string
@@ -15,12 +55,32 @@ export type RegistryTables = {
     model: string
     spki: Uint8Array
     spki_hash: Uint8Array
+    /** 'active' | 'suspended' | 'revoked' */
     status: string
     registered_at: number
     not_after: number
   }
+  /** Every device key that was ever accepted: never again (PROTOCOL section 10). */
+  device_keys: { spki_hash: Uint8Array; device: Uint8Array }
+  /** Tokens that their carrier has redeemed. Days are of carrierDay (src/base/clock.ts). */
+  redemptions: { jti: Uint8Array; carrier: string; outlet: string; day: number; at: number }
+  /** Parcels accepted, as the carrier tells them. */
+  acceptances: { carrier: string; day: number; outlet: string; count: number }
+  /** Tokens whose person or card the bureau named since; seq is that of the change. */
+  revoked_tokens: { jti: Uint8Array; carrier: string; seq: number; ends_at: number }
+  /** What a mutating call of a carrier was answered, by its Idempotency-Key. */
+  calls: { carrier: string; key: string; digest: Uint8Array; status: number; body: string; ends_at: number }
   operators: { name: string; role: string; secret_hash: Uint8Array; status: string }
-  changes: { seq: number; time: number; kind: string; subject: string; operator: string; act: string }
+  changes: {
+    seq: number
+    time: number
+    kind: string
+    subject: string
+    operator: string
+    act: string
+    /** Whose news this is; null: no carrier's. */
+    carrier: string | null
+  }
   counters: { name: string; value: number }
 }
 
@@ -33,17 +93,32 @@ export type RegistryReason =
   | 'carrier malformed'
   | 'carrier known already'
   | 'carrier unknown'
+  | 'carrier expelled'
+  | 'carrier not suspended'
   | 'carrier status unchanged'
   | 'reason malformed'
   | 'outlet malformed'
   | 'outlet repeated'
   | 'outlet unknown'
+  | 'application malformed'
+  | 'application unknown'
+  | 'application not open'
+  | 'application not approved'
+  | 'reviewer not independent'
+  | 'conformance not proved'
+  | 'certificate unknown'
+  | 'certificate already revoked'
+  | 'certificate key refused'
+  | 'certificate request refused'
   | 'device malformed'
   | 'spki not P-256'
   | 'proof of possession wrong'
   | 'key already used'
   | 'device unknown'
   | 'device already revoked'
+  | 'device not active'
+  | 'device not suspended'
+  | 'rotation not proved'
   | 'operator malformed'
   | 'operator known already'
   | 'operator unknown'
@@ -73,72 +148,6 @@ export function inTurn<T>(write: () => Promise<T>): Promise<T> {
   const turn = lastTurn.then(write)
   lastTurn = turn.catch(() => {}) // The one who asked is told by `turn`; the next only waits.
   return turn
-}
-
-// PostgreSQL's name; SQLite takes any, and stores a blob as it is in a column of whatever name.
-const bytes = 'bytea'
-
-const first: Migration = {
-  async up(db: Kysely<never>) {
-    await makeWhoMayAsk(db)
-    await makeWhoActs(db)
-  },
-}
-
-async function makeWhoMayAsk(db: Kysely<never>): Promise<void> {
-  await db.schema
-    .createTable('carriers')
-    .addColumn('id', 'text', (c) => c.primaryKey())
-    .addColumn('name', 'text', (c) => c.notNull())
-    .addColumn('status', 'text', (c) => c.notNull())
-    .addColumn('admitted_at', 'bigint', (c) => c.notNull())
-    .execute()
-  await db.schema
-    .createTable('outlets')
-    .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
-    .addColumn('id', 'text', (c) => c.notNull())
-    .addColumn('name', 'text', (c) => c.notNull())
-    .addPrimaryKeyConstraint('outlets_pk', ['carrier', 'id'])
-    .execute()
-  await db.schema
-    .createTable('devices')
-    .addColumn('id', bytes, (c) => c.primaryKey().notNull())
-    .addColumn('carrier', 'text', (c) => c.notNull().references('carriers.id'))
-    .addColumn('outlet', 'text', (c) => c.notNull())
-    .addColumn('serial', 'text', (c) => c.notNull())
-    .addColumn('model', 'text', (c) => c.notNull())
-    .addColumn('spki', bytes, (c) => c.notNull())
-    .addColumn('spki_hash', bytes, (c) => c.notNull().unique())
-    .addColumn('status', 'text', (c) => c.notNull())
-    .addColumn('registered_at', 'bigint', (c) => c.notNull())
-    .addColumn('not_after', 'bigint', (c) => c.notNull())
-    .execute()
-}
-
-async function makeWhoActs(db: Kysely<never>): Promise<void> {
-  await db.schema
-    .createTable('operators')
-    .addColumn('name', 'text', (c) => c.primaryKey())
-    .addColumn('role', 'text', (c) => c.notNull())
-    .addColumn('secret_hash', bytes, (c) => c.notNull())
-    .addColumn('status', 'text', (c) => c.notNull())
-    .execute()
-  await db.schema
-    .createTable('changes')
-    .addColumn('seq', 'bigint', (c) => c.primaryKey())
-    .addColumn('time', 'bigint', (c) => c.notNull())
-    .addColumn('kind', 'text', (c) => c.notNull())
-    .addColumn('subject', 'text', (c) => c.notNull())
-    .addColumn('operator', 'text', (c) => c.notNull())
-    .addColumn('act', 'text', (c) => c.notNull())
-    .execute()
-  await db.schema
-    .createTable('counters')
-    .addColumn('name', 'text', (c) => c.primaryKey())
-    .addColumn('value', 'bigint', (c) => c.notNull())
-    .execute()
-  const counters = db as unknown as Kysely<RegistryTables>
-  await counters.insertInto('counters').values({ name: 'changes', value: 0 }).execute()
 }
 
 const triesMax = 20
@@ -172,7 +181,7 @@ async function openMigrated(file: string): Promise<RegistryDb> {
   const db = kyselyOver<RegistryTables>(raw)
   try {
     raw.exec('begin immediate')
-    const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ '001-first': first }) } })
+    const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } })
     const { error } = await migrator.migrateToLatest()
     if (error) throw error
     raw.exec('commit')

@@ -15,6 +15,7 @@ import {
   ChallengeGiven,
   ChallengeRequest,
   decode,
+  KeySet,
   problems,
   SessionBody,
   SessionGiven,
@@ -43,7 +44,7 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
 
   app.get(
     '/.well-known/jwks.json',
-    { schema: { summary: 'The token keys as a JWK set (RFC 7517)' } },
+    { schema: { summary: 'The token keys as a JWK set (RFC 7517)', response: { 200: KeySet } } },
     async () => app.verifier.jwks(),
   )
 

@@ -1,14 +1,27 @@
 // Health on the operator listener, open to probes: alive, and ready part by part. Writes no entry.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
+import { type TBoolean, Type } from 'typebox'
+
+/** What a gateway needs to serve a request. */
+const parts = ['store', 'ledger', 'feed', 'registry', 'keys', 'trust', 'directory'] as const
 
 /** Whether each part could serve a request now. */
-export type Readiness = () => Record<string, boolean>
+export type Readiness = () => Record<(typeof parts)[number], boolean>
 
-const Ready = Type.Object({ ready: Type.Boolean(), parts: Type.Record(Type.String(), Type.Boolean()) })
+const closed = { additionalProperties: false }
+const Parts = Type.Object(
+  Object.fromEntries(parts.map((part) => [part, Type.Boolean()])) as Record<(typeof parts)[number], TBoolean>,
+  closed,
+)
+const Live = Type.Object({ live: Type.Boolean() }, closed)
+const Ready = Type.Object({ ready: Type.Boolean(), parts: Parts }, closed)
 
 const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, { readiness }) => {
-  app.get('/health/live', { schema: { summary: 'The process answers' } }, async () => ({ live: true }))
+  app.get(
+    '/health/live',
+    { schema: { summary: 'The process answers', response: { 200: Live } } },
+    async () => ({ live: true }),
+  )
 
   app.get(
     '/health/ready',
@@ -19,9 +32,9 @@ const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, 
       },
     },
     async (_, reply) => {
-      const parts = readiness()
-      const ready = Object.values(parts).every(Boolean)
-      return reply.code(ready ? 200 : 503).send({ ready, parts })
+      const now = readiness()
+      const ready = Object.values(now).every(Boolean)
+      return reply.code(ready ? 200 : 503).send({ ready, parts: now })
     },
   )
 }

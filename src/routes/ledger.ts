@@ -2,7 +2,6 @@
 // c2sp.org/tlog-tiles. Entry bundles say more than hashes do: they are on the operator listener, for auditors.
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import type {} from '../../plugins/operator-auth.ts'
 import { GatewayError } from '../base/errors.ts'
 import type { LedgerReading } from '../ledger/reading.ts'
 import { hasBundle, hasTile, parseBundlePath, parseTilePath } from '../ledger/tile.ts'
@@ -80,10 +79,9 @@ export const bundleRoutes: FastifyPluginAsync<LedgerRoutes> = async (app, { ledg
     {
       schema: {
         summary: 'Entries of a bundle, <N> or <N>.p/<W> (c2sp.org/tlog-tiles)',
-        security: [{ operator: [] }],
+        security: [{ operator: ['admin', 'auditor'] }],
         response: { 200: bytesResponse('Up to 256 entries'), ...problems(400, 401, 403, 404, 500, 503) },
       },
-      preHandler: app.operatorAuth('admin', 'auditor'),
     },
     async (request, reply) => {
       const bundle = parseBundlePath(pathBelow(request))

@@ -28,10 +28,10 @@ const routes: FastifyPluginAsyncTypebox<ReceiptRoutes> = async (app, { ledger, r
         params: Type.Object({ jti: Type.String({ description: 'The jti of the token' }) }),
         response: {
           200: { content: { 'text/plain': { schema: Type.String() } } },
-          ...problems(400, 403, 404, 410, 425, 500, 503),
+          ...problems(400, 403, 404, 410, 425, 429, 500, 503),
         },
       },
-      preHandler: app.carrierAuth,
+      onRequest: app.carrierAuth,
     },
     async (request, reply) => {
       const jti = parseBase64url(request.params.jti, jtiBytes)

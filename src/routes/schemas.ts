@@ -2,17 +2,17 @@
 // checked by `decode` before anything else looks at a field (PROTOCOL section 1).
 import { type TSchema, Type } from 'typebox'
 import { base64urlLength, parseBase64url } from '../base/bytes.ts'
-import { errorTable, GatewayError } from '../base/errors.ts'
+import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { sealOverhead } from '../base/seal.ts'
 
 /** Base64url of exactly `bytes` bytes. */
-const Binary = (bytes: number, description: string) => {
+export const Binary = (bytes: number, description: string) => {
   const length = base64urlLength(bytes)
   return Type.String({ minLength: length, maxLength: length, pattern: '^[A-Za-z0-9_-]+$', description })
 }
 
-const object = <T extends Record<string, TSchema>>(fields: T, description?: string) =>
+export const object = <T extends Record<string, TSchema>>(fields: T, description?: string) =>
   Type.Object(fields, { additionalProperties: false, ...(description ? { description } : {}) })
 
 const version = Type.Literal(1, { description: 'Version of the protocol' })
@@ -65,23 +65,29 @@ export const AnswerGiven = object({
   token: Type.String({ description: 'JWT ES256, typ answer+jwt' }),
 })
 
-export const Problem = object(
-  {
-    type: Type.String(),
-    title: Type.String(),
-    status: Type.Integer(),
-    code: Type.Union(Object.keys(errorTable).map((code) => Type.Literal(code))),
-    requestId: Type.String(),
-    retry: Type.String(),
-  },
-  'RFC 9457',
-)
+/** RFC 7517: the token keys. */
+export const KeySet = object({
+  keys: Type.Array(
+    object({
+      ...{ kty: Type.String(), crv: Type.String(), x: Type.String(), y: Type.String() },
+      ...{ kid: Type.String(), alg: Type.Literal('ES256'), use: Type.Literal('sig') },
+    }),
+  ),
+})
+
+/** `name` is of problemSchemas in plugins/errors.ts: a description has each once. */
+const problemsOf = (name: string, statuses: readonly number[]) => {
+  const schema = Type.Unsafe({ $ref: `${name}#` })
+  return Object.fromEntries(
+    statuses.map((status) => [status, { content: { 'application/problem+json': { schema } } }]),
+  )
+}
 
 /** The problem responses of a route, for its schema. */
-export const problems = (...statuses: number[]) =>
-  Object.fromEntries(
-    statuses.map((status) => [status, { content: { 'application/problem+json': { schema: Problem } } }]),
-  )
+export const problems = (...statuses: number[]) => problemsOf('Problem', statuses)
+
+/** As `problems`, each with a sentence for the asker where there is one. */
+export const toldProblems = (...statuses: number[]) => problemsOf('ToldProblem', statuses)
 
 /** Decodes named base64url fields of a body; `400 malformed` unless each is canonical. */
 export function decode<K extends string>(body: Record<K, unknown>, ...names: K[]): Record<K, Buffer> {

@@ -1,19 +1,19 @@
 // Tokens on the carrier listener: introspection (RFC 7662), for the carrier that the token was made for
 // (PROTOCOL section 10).
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { type Static, Type } from 'typebox'
 import type {} from '../../plugins/carrier-auth.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Introspection } from '../token/introspect.ts'
-import { problems } from './schemas.ts'
+import { KeySet, problems } from './schemas.ts'
 
-export type TokenRoutes = { introspection: Introspection }
+export type TokenRoutes = { introspection: Introspection; jwks: () => Static<typeof KeySet> }
 
 const formType = 'application/x-www-form-urlencoded'
 
-const Asked = Type.Object(
+export const Asked = Type.Object(
   {
     token: Type.String({ minLength: 1, maxLength: limits.tokenCharsMax }),
     token_type_hint: Type.Optional(Type.String({ maxLength: 64, description: 'Of no effect' })),
@@ -50,13 +50,23 @@ function parseForm(text: string): Record<string, string> | undefined {
   return Object.keys(fields).length === pairs.length ? fields : undefined
 }
 
-const routes: FastifyPluginAsyncTypebox<TokenRoutes> = async (app, { introspection }) => {
-  // What RFC 7662 has its askers send; JSON is taken as everywhere.
+/** What RFC 7662 has its askers send; JSON is taken as everywhere. */
+export function takeForms(app: Pick<FastifyInstance, 'addContentTypeParser'>): void {
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_, body, done) => {
     const fields = parseForm(String(body))
     if (fields) done(null, fields)
     else done(new GatewayError('malformed', 'form_repeated'))
   })
+}
+
+const routes: FastifyPluginAsyncTypebox<TokenRoutes> = async (app, { introspection, jwks }) => {
+  app.get(
+    '/.well-known/jwks.json',
+    { schema: { summary: 'The token keys as a JWK set (RFC 7517)', response: { 200: KeySet } } },
+    async () => jwks(),
+  )
+
+  takeForms(app)
   app.post(
     '/v1/introspect',
     {
@@ -65,7 +75,7 @@ const routes: FastifyPluginAsyncTypebox<TokenRoutes> = async (app, { introspecti
         security: [{ carrierCertificate: [] }],
         consumes: ['application/json', formType],
         body: Asked,
-        response: { 200: Type.Union([Active, Inactive]), ...problems(400, 403, 413, 415, 500, 503) },
+        response: { 200: Type.Union([Active, Inactive]), ...problems(400, 403, 413, 415, 429, 500, 503) },
       },
       onRequest: app.carrierAuth, // Before the body: who may not ask is told nothing of its form either.
     },

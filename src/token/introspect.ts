@@ -12,8 +12,13 @@ type Known = { claims: SignedAnswerClaims; text: string }
 /** Claims of an answer token that we signed, ended or not; undefined for any other text. */
 export type ReadAnswer = (token: string) => Promise<SignedAnswerClaims | undefined>
 
-export function createIntrospection(options: { readAnswer: ReadAnswer; clock: Clock }) {
-  const { readAnswer, clock } = options
+export function createIntrospection(options: {
+  readAnswer: ReadAnswer
+  clock: Clock
+  /** Whether a token (jti, base64url) was revoked since it was made. */
+  isRevoked: (jti: string) => boolean
+}) {
+  const { readAnswer, clock, isRevoked } = options
   const known = new RecentMap<Known>(limits.tokensKnownMax)
 
   async function learn(id: string, token: string): Promise<Known | undefined> {
@@ -23,18 +28,31 @@ export function createIntrospection(options: { readAnswer: ReadAnswer; clock: Cl
     return learnt
   }
 
+  /** Claims of a token in force that was made for `carrier`, and how they are printed. */
+  async function find(token: string, carrier: string): Promise<Known | undefined> {
+    const id = hash('sha256', token, 'latin1')
+    const found = known.get(id) ?? (await learn(id, token))
+    if (!found) return undefined
+    const { aud, exp, jti } = found.claims
+    if (isRevoked(jti)) {
+      known.delete(id)
+      return undefined
+    }
+    return aud === carrierAudience(carrier) && exp * 1000 > clock.now() ? found : undefined
+  }
+
   return {
+    /** The claims of a token in force that was made for `carrier`; undefined for anything else. */
+    read: async (token: string, carrier: string) => (await find(token, carrier))?.claims,
     /**
      * What is said of a token in force that was made for `carrier`, as JSON; undefined for anything else, not
      * saying why.
      */
     async introspect(token: string, carrier: string): Promise<string | undefined> {
-      const id = hash('sha256', token, 'latin1')
-      const found = known.get(id) ?? (await learn(id, token))
-      if (!found) return undefined
-      const { aud, exp } = found.claims
-      return aud === carrierAudience(carrier) && exp * 1000 > clock.now() ? found.text : undefined
+      return (await find(token, carrier))?.text
     },
+    /** Forgets every token: a key with which one was signed is no more. */
+    forget: () => known.clear(),
     /** How many tokens are remembered. */
     size: () => known.size,
   }

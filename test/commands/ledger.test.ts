@@ -56,6 +56,7 @@ t.test('an auditor sees what a verification says, and that becomes an entry of i
   const [act] = (await changesAfter(db, 4, 10)).map((row) => JSON.parse(row.act))
   t.same(act, {
     ...{ act: 'ledger.show', index, reason: '法院 order 2026-118', operator: 'the-auditor' },
+    at: noon,
   })
   const shown = columns((await show('the-admin', String(disclosure), '--reason', 'who looked?')).out)
   t.equal(shown['type'], 'disclosure')

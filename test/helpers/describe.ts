@@ -13,7 +13,10 @@ type Description = { paths: Record<string, unknown> }
 /** One document: the device listener's, with the paths of the other two. */
 export async function describeApi(): Promise<Description> {
   const describe = async (app: FastifyInstance) => {
-    await app.register(swagger, { openapi: openApi })
+    await app.register(swagger, {
+      openapi: openApi,
+      refResolver: { buildLocalReference: (schema) => String(schema['$id']) },
+    })
   }
   const log = pino({ level: 'silent' })
   const common = { log, clock: systemClock, metrics: createMetrics(), inFlightMax: 1, describe }
@@ -27,20 +30,22 @@ export async function describeApi(): Promise<Description> {
     metrics: common.metrics,
   }
   const routes = { directory: () => '', onAnswer: () => {}, ledger: never }
-  const receipts = { ledger: never, recordKeyOf: never }
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
     await buildCarrierApp(common, {
       registry,
       isRevoked: () => false,
-      receipts,
-      tokens: { introspection: never },
+      routes: {
+        ...{ ledger: never, recordKeyOf: never, introspection: never, db: never, clock: systemClock },
+        ...{ registry: never, quotas: never, ledgerVkey: '', jwks: never, perSecond: 1, nodes: () => 1 },
+      },
     }),
     await buildOperatorApp(common, {
       checkOperator: async () => undefined,
-      readiness: () => ({}),
+      readiness: never,
       bundles: { ledger: never },
+      admission: { db: never, clock: systemClock, issuing: never },
     }),
   ]
   const described: Description[] = []

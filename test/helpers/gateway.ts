@@ -77,6 +77,7 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
     OUTLET_RATE: '100000',
     CARRIER_RATE: '100000',
     ADDRESS_RATE: '100000',
+    DEVICE_REFUSALS: '0',
     LOG_LEVEL: 'trace',
     ...env,
   })

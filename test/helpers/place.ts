@@ -76,7 +76,7 @@ export async function makePlace(t: Test, startMs: number) {
     })
     closers.push(() => writer.close())
   }
-  return { dataDir, certsDir, clock, db, ring, ledger, openRing, type, startWriter }
+  return { dataDir, certsDir, clock, db, ring, ledger, openRing, secrets, type, startWriter }
 }
 
 function openLedgerOver(

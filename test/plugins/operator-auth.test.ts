@@ -22,8 +22,10 @@ async function startApp(t: Test, operators: Record<string, { secret: string; rol
       return found?.secret === secret ? { name, role: found.role } : undefined
     },
   })
-  app.get('/admins', { preHandler: app.operatorAuth('admin') }, async ({ operator }) => operator)
-  app.get('/nobody', { preHandler: app.operatorAuth() }, async () => 'reached')
+  const forRoles = (...roles: string[]) => ({ schema: { security: [{ operator: roles }] } })
+  app.get('/admins', forRoles('admin'), async ({ operator }) => operator)
+  app.get('/nobody', forRoles(), async () => 'reached')
+  t.throws(() => app.get('/everybody', async () => 'reached'), /does not say who may use it/)
   t.teardown(() => app.close())
   const get = async (authorization?: string, url = '/admins') => {
     const reply = await app.inject({ url, headers: authorization === undefined ? {} : { authorization } })

@@ -1,7 +1,14 @@
 // Carriers: admitted once, suspended and reinstated, and refused in words that say why.
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { admitCarrier, listCarriers, reinstateCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
+import {
+  admitCarrier,
+  expelCarrier,
+  listCarriers,
+  reinstateCarrier,
+  setTerms,
+  suspendCarrier,
+} from '../../src/registry/carriers.ts'
 import { headOfChanges } from '../../src/registry/changes.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 
@@ -18,6 +25,8 @@ async function openTest(t: Test) {
   return db
 }
 
+const noTerms = { sandboxOf: null, conditions: null, quota: null, reviewAtMs: null }
+
 t.test('a carrier is admitted, suspended and reinstated, each with a seq', async (t) => {
   const db = await openTest(t)
   t.same(await admitCarrier(db, good), { seq: 1 })
@@ -26,13 +35,14 @@ t.test('a carrier is admitted, suspended and reinstated, each with a seq', async
   t.same(await suspendCarrier(db, { ...act, reason: 'certificate leaked' }), { seq: 3 })
   const listed = await listCarriers(db)
   t.same(listed, [
-    { id: 'a1', name: good.name, status: 'active', admittedAtMs: 1000, outlets: [] },
+    { id: 'a1', name: good.name, status: 'active', admittedAtMs: 1000, outlets: [], ...noTerms },
     {
       id: 'swift-crane',
       name: good.name,
       status: 'suspended',
       admittedAtMs: 1000,
       outlets: ['harbour', 'old-bridge'],
+      ...noTerms,
     },
   ])
   t.same(await reinstateCarrier(db, act), { seq: 4 })
@@ -61,6 +71,12 @@ t.test('what is wrong is refused with its word, and changes nothing', async (t) 
     ['carrier unknown', () => suspendCarrier(db, { id: 'river-post', operator, nowMs: 1 })],
     ['carrier unknown', () => reinstateCarrier(db, { id: 'river-post', operator, nowMs: 1 })],
     ['carrier status unchanged', () => reinstateCarrier(db, { id: 'swift-crane', operator, nowMs: 1 })],
+    ['carrier malformed', () => setTerms(db, { id: 'swift-crane', operator, nowMs: 1 })],
+    ['carrier malformed', () => setTerms(db, { id: 'swift-crane', operator, nowMs: 1, quota: -1 })],
+    ['carrier malformed', () => setTerms(db, { id: 'swift-crane', operator, nowMs: 1, quota: 0.5 })],
+    ['carrier malformed', () => setTerms(db, { id: 'swift-crane', operator, nowMs: 1, conditions: 'a\nb' })],
+    ['carrier unknown', () => setTerms(db, { id: 'river-post', operator, nowMs: 1, quota: 1 })],
+    ['carrier unknown', () => expelCarrier(db, { id: 'river-post', operator, nowMs: 1 })],
     ['reason malformed', () => suspendCarrier(db, { id: 'swift-crane', operator, nowMs: 1, reason: 'a\nb' })],
   ]
   for (const [reason, attempt] of table) await t.rejects(attempt(), { name: 'RegistryError', reason })
@@ -75,4 +91,21 @@ t.test('of two suspensions at once one is made and one is refused', async (t) =>
   const ended = await Promise.allSettled([suspendCarrier(db, act), suspendCarrier(db, act)])
   t.same(ended.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
   t.equal(await headOfChanges(db), 2)
+})
+
+t.test('what is expelled stays so, and a sandbox goes with its carrier', async (t) => {
+  const db = await openTest(t)
+  await admitCarrier(db, good)
+  await admitCarrier(db, { ...good, id: 'swift-crane-sandbox', sandboxOf: 'swift-crane' })
+  const act = { id: 'swift-crane', operator, nowMs: 1 }
+  const statuses = async () => (await listCarriers(db)).map(({ status }) => status)
+  t.same(await suspendCarrier(db, act), { seq: 3 })
+  t.same(await statuses(), ['suspended', 'suspended'])
+  t.same(await reinstateCarrier(db, act), { seq: 5 }, 'each is a change')
+  t.same(await statuses(), ['active', 'active'])
+  await expelCarrier(db, { ...act, reason: 'sold readings' })
+  t.same(await statuses(), ['expelled', 'expelled'])
+  for (const move of [suspendCarrier, reinstateCarrier, expelCarrier])
+    await t.rejects(move(db, act), { name: 'RegistryError', reason: 'carrier expelled' })
+  await t.rejects(setTerms(db, { ...act, quota: 5 }), { name: 'RegistryError', reason: 'carrier expelled' })
 })

@@ -74,7 +74,7 @@ t.test('a change names its act, subject and operator as JSON, and pages follow e
         kind: 'operator',
         subject: operator,
         operator,
-        act: { act: 'operator.add', name: operator, role: 'admin', operator },
+        act: { act: 'operator.add', name: operator, role: 'admin', operator, at: 5 },
       },
       {
         seq: 2,
@@ -82,7 +82,10 @@ t.test('a change names its act, subject and operator as JSON, and pages follow e
         kind: 'carrier',
         subject: 'swift-crane',
         operator,
-        act: { act: 'carrier.admit', carrier: 'swift-crane', name: 'X', outlets: ['harbour'], operator },
+        act: {
+          ...{ act: 'carrier.admit', carrier: 'swift-crane', name: 'X', outlets: ['harbour'] },
+          ...{ operator, at: 1 },
+        },
       },
       {
         seq: 3,
@@ -90,7 +93,10 @@ t.test('a change names its act, subject and operator as JSON, and pages follow e
         kind: 'carrier',
         subject: 'swift-crane',
         operator,
-        act: { act: 'carrier.suspend', carrier: 'swift-crane', reason: 'certificate leaked', operator },
+        act: {
+          ...{ act: 'carrier.suspend', carrier: 'swift-crane', reason: 'certificate leaked' },
+          ...{ operator, at: 7 },
+        },
       },
     ],
   )

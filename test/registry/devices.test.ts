@@ -68,6 +68,7 @@ t.test('a key made by openssl is registered for 90 days under a random id', asyn
     model,
     key,
     operator,
+    at: nowMs,
   })
   const other = await registerDevice(db, enrolment())
   t.notSame(other.id, id)

@@ -10,9 +10,11 @@ import { limits } from '../../src/base/limits.ts'
 import { printP256Spki, signP256 } from '../../src/base/p256.ts'
 import { bind } from '../../src/base/t2l.ts'
 import { admitCarrier, reinstateCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
+import { recordCertificate, revokeCertificate } from '../../src/registry/certificates.ts'
 import type { Change } from '../../src/registry/changes.ts'
 import { registerDevice, revokeDevice } from '../../src/registry/devices.ts'
 import { createRegistryReader } from '../../src/registry/reader.ts'
+import { revokeTokens } from '../../src/registry/revoked-tokens.ts'
 import { openRegistry, type RegistryDb } from '../../src/registry/schema.ts'
 
 const operator = 'lin.qiao'
@@ -106,6 +108,7 @@ t.test('records are read with their keys, and unknown ids are undefined', async 
     id: 'swift-crane',
     name: 'Swift Crane Express',
     status: 'active',
+    ...{ sandboxOf: null, conditions: null, quota: null, reviewAtMs: null },
   })
   const device = await reader.device(id)
   t.match(device, {
@@ -313,4 +316,56 @@ t.test('a closed reader polls no more and turns stale', async (t) => {
   t.equal(reader.seq(), 1)
   clock.advance(limits.registryFreshMs)
   t.equal(reader.isFresh(), false)
+})
+
+const keptCertificate = {
+  serial: 'AB01',
+  carrier: 'swift-crane',
+  keyHash: Buffer.alloc(32, 1),
+  notAfterMs: nowMs + dayMs,
+}
+const aToken = { jti: Buffer.alloc(16, 9), carrier: 'swift-crane', endsAtMs: nowMs + dayMs }
+const jti = printBase64url(aToken.jti)
+
+t.test(
+  'revoked certificates and tokens are known at the start, by the next poll, and after a gap',
+  async (t) => {
+    const { db, reader, clock } = await startTest(t)
+    await recordCertificate(db, { ...keptCertificate, operator, nowMs })
+    await reader.start()
+    t.same([reader.isCertificateRevoked('AB01'), reader.isTokenRevoked(jti)], [false, false])
+    await revokeCertificate(db, { serial: 'AB01', reason: 'lost', operator, nowMs })
+    await revokeTokens(db, { tokens: [aToken], nowMs })
+    await reader.poll()
+    t.same([reader.isCertificateRevoked('AB01'), reader.isTokenRevoked(jti)], [true, true])
+    const second = createRegistryReader({ db, clock })
+    t.teardown(() => second.close())
+    await second.start()
+    t.same([second.isCertificateRevoked('AB01'), second.isTokenRevoked(jti)], [true, true], 'from the start')
+    clock.advance(dayMs + 1)
+    await reader.poll()
+    t.same(
+      [reader.isCertificateRevoked('AB01'), reader.isTokenRevoked(jti)],
+      [false, false],
+      'ended by themselves',
+    )
+  },
+)
+
+t.test('what is revoked while the rest is being read anew is not lost', async (t) => {
+  const { db, reader, tap, clock } = await startTest(t)
+  await recordCertificate(db, { ...keptCertificate, notAfterMs: nowMs + 30 * dayMs, operator, nowMs })
+  await reader.start()
+  clock.advance(dayMs)
+  const { reached } = tap.hold({ once: true })
+  const polling = reader.poll()
+  await reached
+  await revokeCertificate(db, { serial: 'AB01', reason: 'lost', operator, nowMs })
+  tap.release()
+  await polling
+  await reader.poll()
+  t.ok(reader.isCertificateRevoked('AB01'))
+  tap.fail(new Error('the disk is gone'))
+  await t.rejects(reader.poll(), /disk is gone/)
+  t.ok(reader.isCertificateRevoked('AB01'), 'a failure forgets nothing')
 })

@@ -141,7 +141,9 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
     asked++
     return token.startsWith('good') ? claims : undefined
   }
-  const { introspect, size } = createIntrospection({ readAnswer, clock })
+  const revoked = new Set<string>()
+  const isRevoked = (jti: string) => revoked.has(jti)
+  const { introspect, size } = createIntrospection({ readAnswer, clock, isRevoked })
   for (let i = 0; i < 3; i++) t.match(await introspect('good', 'swift-crane'), '"active":true')
   t.equal(asked, 1)
   t.equal(await introspect('good', 'river-post'), undefined)

@@ -1,0 +1,230 @@
+// What a gateway opens once and its listeners share: keyring, registry, ledger, store, bureau, trust, directory, and what
+// follows them. Each closes itself through `closers`, in the order of opening.
+import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { createDirectory, type Directory } from '../plugins/directory.ts'
+import { createMetrics, type Metrics } from '../plugins/metrics.ts'
+import { createTokenHolders } from '../plugins/token-holders.ts'
+import type { Common } from './app.ts'
+import { printBase64url } from './base/bytes.ts'
+import type { Clock } from './base/clock.ts'
+import type { Config } from './base/config.ts'
+import { GatewayError } from './base/errors.ts'
+import { openPoster } from './base/http.ts'
+import { readPem } from './base/pem.ts'
+import { printVkey } from './base/vkey.ts'
+import { BureauClient } from './bureau/client.ts'
+import { Feed } from './bureau/feed.ts'
+import { loadKeks } from './keys/kek.ts'
+import { Keyring } from './keys/keyring.ts'
+import type { RecordKeyOf } from './ledger/issue.ts'
+import { type Ledger, openLedger } from './ledger/ledger.ts'
+import { countNodes } from './nodes.ts'
+import { type CardTrust, loadAnchors } from './pki/anchors.ts'
+import { appendChanges, assertRecorded } from './recorder.ts'
+import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
+import { openRegistry, type RegistryDb } from './registry/schema.ts'
+import { followRevocations } from './revocation-list.ts'
+import { createMemoryStore } from './store/memory.ts'
+import { followTokenRevocations } from './token-revocations.ts'
+import { keepUp } from './upkeep.ts'
+import { createQuotas } from './verify/quota.ts'
+import { publishWitnessed, readWitnesses, witnessLimits } from './witnesses.ts'
+
+type Log = Common['log']
+
+export type Context = { config: Config; clock: Clock; log: Log }
+
+export type Resources = Awaited<ReturnType<typeof openResources>>
+
+/** @param closers takes what must be closed, in order */
+export async function openResources(context: Context, closers: (() => unknown)[]) {
+  const { config, clock, log } = context
+  const metrics = createMetrics()
+  const keyring = await openKeyring(config, clock, log)
+  closers.push(() => keyring.close())
+  const { db, registry } = await openRegistryReader(context, closers)
+  const ledger = await openLedgerOf(context, { keyring, metrics })
+  closers.push(() => ledger.close())
+  closers.push(openWitnesses(context, ledger))
+  const recordKeyOf = recordKeysOf(keyring)
+  await assertRecorded({ db, ledger, recordKeyOf })
+  const recorder = appendChanges({
+    ...{ db, ledger, registry },
+    onError: (err) => log.error({ err }, 'act not recorded'),
+  })
+  closers.push(() => recorder.close())
+  const { store, warnings } = await openStore(context)
+  closers.push(() => store.close())
+  const counting = countNodes(store)
+  closers.push(() => counting.close())
+  const { bureau, feed } = openBureau(context, metrics, closers)
+  const revocations = await followTokenRevocations({
+    ...{ db, clock, feed, ledger, recordKeyOf },
+    tagKeyOf: (day) => keyring.find('tag', day),
+    onError: (err) => log.error({ err }, 'tokens not revoked'),
+  })
+  closers.push(() => revocations.close())
+  await feed.start() // Once those who follow it do.
+  closers.push(() => feed.close())
+  const { trust, close: closeTrust } = openTrust(context)
+  closers.push(closeTrust)
+  const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
+  const directory = openDirectoryOf(context, { keyring, tokens })
+  closers.push(() => directory.close())
+  closers.push(startUpkeep(context, db))
+  const countAnswers: Ledger['countAnswers'] = (...of) => ledger.countAnswers(...of)
+  const quotas = createQuotas({ countAnswers, clock })
+  const nodes = () => counting.count()
+  return {
+    ...{ metrics, keyring, db, registry, ledger, recordKeyOf, store, warnings, nodes, bureau, feed, trust },
+    ...{ tokens, directory, quotas, ledgerVkey: ledgerVkeyOf(config) },
+  }
+}
+
+function startUpkeep({ clock, log }: Context, db: RegistryDb): () => Promise<void> {
+  const upkeep = keepUp({
+    ...{ db, clock },
+    onSuspended: (carrier) => log.warn({ alert: 'review_overdue', carrier }, 'carrier suspended'),
+    onError: (err) => log.error({ err }, 'upkeep failed'),
+  })
+  return () => upkeep.close()
+}
+
+async function openKeyring(config: Config, clock: Clock, log: Log): Promise<Keyring> {
+  const tokenKey = join(config.VOUCHSAFE_CERTS, 'token.key')
+  return Keyring.open({
+    file: join(config.VOUCHSAFE_DATA, 'keyring.db'),
+    keks: () => loadKeks(config.VOUCHSAFE_CERTS),
+    clock,
+    node: `${hostname()}/${process.pid}/${printBase64url(randomBytes(4))}`,
+    adopt: existsSync(tokenKey) ? { token: createPrivateKey(readFileSync(tokenKey)) } : {},
+    onFault: (err) => log.error({ err }, 'keyring not tended'),
+  })
+}
+
+async function openRegistryReader({ config, clock, log }: Context, closers: (() => unknown)[]) {
+  const db = await openRegistry(join(config.VOUCHSAFE_DATA, 'registry.db'))
+  closers.push(() => db.destroy())
+  const onError = (err: unknown) => log.error({ err }, 'registry not read')
+  const registry: RegistryReader = createRegistryReader({ db, clock, onError })
+  await registry.start()
+  closers.push(() => registry.close())
+  return { db, registry }
+}
+
+function openLedgerOf(
+  { config, clock, log }: Context,
+  given: { keyring: Keyring; metrics: Metrics },
+): Promise<Ledger> {
+  const { keyring, metrics } = given
+  return openLedger({
+    file: join(config.VOUCHSAFE_DATA, 'ledger.db'),
+    clock,
+    dayKeys: async (day) => ({
+      record: (await keyring.ofDay('record', day)).export(),
+      tag: (await keyring.ofDay('tag', day)).export(),
+    }),
+    onGroup: ({ size }) => metrics.ledgerGroups.observe(size),
+    signer: ledgerSignerOf(config),
+    witnessed: config.WITNESS_QUORUM > 0,
+    onUnsigned: (reason) => log.error({ reason }, 'ledger not signed'),
+  })
+}
+
+/** The name and key that the ledger signs with. */
+const ledgerSignerOf = ({ VOUCHSAFE_ORIGIN, VOUCHSAFE_CERTS }: Config) => ({
+  name: new URL(VOUCHSAFE_ORIGIN).hostname,
+  key: createPrivateKey(readFileSync(join(VOUCHSAFE_CERTS, 'ledger.key'))),
+})
+
+function ledgerVkeyOf(config: Config): string {
+  const { name, key } = ledgerSignerOf(config)
+  return printVkey(name, key)
+}
+
+/** Follows the ledger with its witnesses, if there are any. Returns what ends it. */
+function openWitnesses({ config, log }: Context, ledger: Ledger): () => Promise<void> {
+  const witnesses = readWitnesses(config, ledgerSignerOf(config).key)
+  if (witnesses.length === 0) return async () => {}
+  const poster = openPoster(witnessLimits)
+  const { postText } = poster
+  const publisher = publishWitnessed({
+    ...{ ledger, witnesses, quorum: config.WITNESS_QUORUM, postText },
+    onChange(witness, fault) {
+      if (!fault) log.info({ witness }, 'witness cosigns again')
+      else log.warn({ witness, reason: fault.reason, err: fault.cause }, 'witness does not cosign')
+    },
+  })
+  return async () => {
+    await publisher.close()
+    await poster.close()
+  }
+}
+
+/** For receipts only. A key that is not there was destroyed, unless the keyring could not be read. */
+function recordKeysOf(keyring: Keyring): RecordKeyOf {
+  return async (day) => {
+    const key = await keyring.find('record', day)
+    if (!key && !keyring.isUsable()) throw new GatewayError('internal', 'keyring_unread')
+    return key
+  }
+}
+
+async function openStore({ config, clock, log }: Context) {
+  const { REDIS_URL, CACHE_REDIS_URL } = config
+  if (REDIS_URL === '') return { store: createMemoryStore(clock), warnings: [] as string[] }
+  const cache = CACHE_REDIS_URL === '' ? {} : { cacheUrl: CACHE_REDIS_URL }
+  const { createRedisStore } = await import('./store/redis.ts') // Its client costs 20 MB: only who has a Redis.
+  const store = await createRedisStore({ guardUrl: REDIS_URL, ...cache, clock, log })
+  return { store, warnings: [...store.warnings] }
+}
+
+function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: (() => unknown)[]) {
+  const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
+  const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
+  let position = () => 0
+  const bureau = new BureauClient({
+    url: config.BUREAU_URL,
+    tls,
+    clock,
+    position: () => position(),
+    deadlineMs: config.BUREAU_DEADLINE_MS,
+    onBatch({ size, ok }) {
+      metrics.bureauQuestions.inc(size)
+      metrics.bureauBatches.inc({ outcome: ok ? 'answered' : 'failed' })
+    },
+  })
+  closers.push(() => bureau.close())
+  const onError = (err: unknown) => log.warn({ err }, 'feed not read')
+  const feed = new Feed({ fetchPage: (after) => bureau.fetchPage(after), clock, onError })
+  position = () => feed.position()
+  return { bureau, feed }
+}
+
+/** Anchors and revocation list of the card issuer. */
+function openTrust({ config, log }: Context): { trust: () => CardTrust; close: () => void } {
+  const anchors = loadAnchors([readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crt'))])
+  const file = join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')
+  const list = followRevocations({ file, anchors, log })
+  return { trust: () => ({ anchors, crl: list.current() }), close: list.close }
+}
+
+function openDirectoryOf(
+  { config, clock, log }: Context,
+  given: { keyring: Keyring; tokens: ReturnType<typeof createTokenHolders> },
+): Directory {
+  const file = (name: string) => readFileSync(join(config.VOUCHSAFE_CERTS, name))
+  const source =
+    config.VOUCHSAFE_MODE === 'development'
+      ? { signWith: createPrivateKey(file('directory.key')) }
+      : {
+          file: join(config.VOUCHSAFE_DATA, 'directory.jwt'),
+          signedBy: createPublicKey(file('directory.pub')),
+        }
+  const onFault = (err: unknown) => log.error({ err }, 'directory not renewed')
+  const ledgerVkey = ledgerVkeyOf(config)
+  return createDirectory({ ...given, ledgerVkey, minFirmware: config.MIN_FIRMWARE, clock, source, onFault })
+}

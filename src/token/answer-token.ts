@@ -1,0 +1,49 @@
+// An answer token as text (JWT, RFC 7519; ES256 of RFC 7518): its parts, and whether a key signed it. Whose key it
+// must be and whether it is in force are its readers' questions.
+import { type KeyObject, verify } from 'node:crypto'
+import { parseBase64url } from '../base/bytes.ts'
+import { parseJson } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import type { SignedAnswerClaims } from './claims.ts'
+
+/** A token of the right form; nothing in it is believed before its signature is checked. */
+export type UnverifiedToken = { kid: string; signed: Buffer; signature: Buffer; body: Buffer }
+
+const signatureBytes = 64
+
+function objectOf(text: string): Record<string, unknown> | undefined {
+  const value = parseJson(text)?.value
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+}
+
+/** Takes a token apart; undefined unless it has the one form that ours have, canonical base64url included. */
+export function parseToken(token: string): UnverifiedToken | undefined {
+  const parts = token.length <= limits.tokenCharsMax ? token.split('.') : []
+  const [head = '', second = '', third = ''] = parts
+  const signature = parseBase64url(third, signatureBytes)
+  const header = objectOf(parseBase64url(head)?.toString() ?? '')
+  if (parts.length !== 3 || !signature || header?.['alg'] !== 'ES256' || header['typ'] !== 'answer+jwt') {
+    return undefined
+  }
+  const body = parseBase64url(second)
+  const { kid } = header
+  if (!body || typeof kid !== 'string') return undefined
+  return { kid, body, signature, signed: Buffer.from(token.slice(0, head.length + 1 + second.length)) }
+}
+
+/** The claims of a token whose signature was checked: they are as the gateway printed them. */
+export const claimsOf = ({ body }: UnverifiedToken) => JSON.parse(body.toString()) as SignedAnswerClaims
+
+const es256 = (key: KeyObject) => ({ key, dsaEncoding: 'ieee-p1363' }) as const
+
+/** Whether `key`, on P-256, signed the token. */
+export const isSignedBy = (key: KeyObject, { signed, signature }: UnverifiedToken): boolean =>
+  verify('sha256', signed, es256(key), signature)
+
+/** As `isSignedBy`, in a thread of the pool: a signature takes longer than all else that a question costs. */
+export const isSignedByApart = (key: KeyObject, { signed, signature }: UnverifiedToken): Promise<boolean> =>
+  new Promise((resolve, reject) => {
+    verify('sha256', signed, es256(key), signature, (error, right) =>
+      error ? reject(error) : resolve(right),
+    )
+  })

@@ -1,0 +1,207 @@
+// Tokens revoked by the bureau's feed: found by tag within a day, looked for twice, across restarts and a numbering that
+// begins anew; and a fault of one change holds up no other.
+import { createSecretKey, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { printBase64url } from '../src/base/bytes.ts'
+import { dayMs, epochOf, manualClock } from '../src/base/clock.ts'
+import type { FeedListener } from '../src/bureau/feed.ts'
+import type { FeedChange } from '../src/bureau/protocol.ts'
+import { deriveJti } from '../src/ledger/entry.ts'
+import { openLedger, type VerifyEntry } from '../src/ledger/ledger.ts'
+import { admitCarrier } from '../src/registry/carriers.ts'
+import { readFeedPosition, readRevokedTokens } from '../src/registry/revoked-tokens.ts'
+import { openRegistry } from '../src/registry/schema.ts'
+import { followTokenRevocations } from '../src/token-revocations.ts'
+import { until } from './helpers/carrier.ts'
+
+const startMs = Date.UTC(2026, 10, 24, 15, 59)
+const person = { docType: 'ID', state: 'CHN', number: '780001199001010018', serial: Buffer.alloc(16, 7) }
+const other = { ...person, number: '78000119900101002X', serial: Buffer.alloc(16, 8) }
+
+function createFeed() {
+  const listeners = new Set<FeedListener>()
+  let head = 0
+  const send = (change: Omit<FeedChange, 'position' | 'docType' | 'issuingState'>) => {
+    const whole = { docType: 'ID', issuingState: 'CHN', ...change, position: ++head }
+    for (const listener of listeners) listener.change(whole)
+  }
+  return {
+    feed: {
+      onChange(listener: FeedListener) {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
+      },
+      isFresh: () => true,
+      position: () => head,
+    },
+    lost: (number: string) => send({ kind: 'card_lost', number }),
+    lostCard: (serial: Buffer) => send({ kind: 'card_lost', serial: printBase64url(serial) }),
+    begin(at: number) {
+      if (at < head) for (const listener of listeners) listener.anew()
+      head = at
+    },
+  }
+}
+
+async function makePlace(t: Test) {
+  const clock = manualClock(startMs)
+  const folder = t.testdir()
+  const db = await openRegistry(join(folder, 'registry.db'))
+  await admitCarrier(db, { id: 'swift-crane', name: 'X', outlets: [], operator: 'lin.qiao', nowMs: startMs })
+  const keys = new Map<number, { record: Buffer; tag: Buffer }>()
+  const keysOf = (day: number) => {
+    const found = keys.get(day) ?? { record: randomBytes(32), tag: randomBytes(32) }
+    keys.set(day, found)
+    return found
+  }
+  const dayKeys = async (day: number) => {
+    const { record, tag } = keysOf(day)
+    return { record: Buffer.from(record), tag: Buffer.from(tag) }
+  }
+  const ledger = await openLedger({ file: join(folder, 'ledger.db'), clock, dayKeys })
+  t.teardown(async () => {
+    await ledger.close()
+    await db.destroy()
+  })
+  const faults: unknown[] = []
+  const options = (feed: ReturnType<typeof createFeed>['feed']) => ({
+    ...{ db, clock, feed, ledger },
+    tagKeyOf: async (day: number) => (keys.has(day) ? createSecretKey(keysOf(day).tag) : undefined),
+    recordKeyOf: async (day: number) => createSecretKey(keysOf(day).record),
+    onError: (cause: unknown) => faults.push(cause),
+  })
+  async function answer(subject: typeof person, word: 1 | 2 = 1, carrier = 'swift-crane') {
+    const digest = randomBytes(32)
+    const entry: VerifyEntry = {
+      ...{
+        type: 'verify',
+        digest,
+        challenge: randomBytes(42),
+        expiresMs: clock.now() + 60_000,
+        answer: word,
+      },
+      ...{ carrier, outlet: 'harbour', device: randomBytes(16), courier: Buffer.alloc(16) },
+      ...{ parcel: randomBytes(32), sealedHash: randomBytes(32), refusal: word === 1 ? 0 : 30 },
+      ...{ transaction: randomBytes(16), subject },
+    }
+    await ledger.append(entry)
+    return printBase64url(deriveJti(digest))
+  }
+  const revoked = async () => (await readRevokedTokens(db, clock.now())).sort()
+  return { clock, db, ledger, options, answer, revoked, faults }
+}
+
+t.test('yes-tokens of the last 24 h about a person or card, over midnight, and no others', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost, lostCard } = createFeed()
+  const old = await p.answer(person)
+  p.clock.advance(dayMs - 60_000)
+  const [yesterday] = [await p.answer(person)]
+  const seen = epochOf(p.clock.now(), dayMs)
+  p.clock.advance(9 * 3_600_000)
+  t.not(epochOf(p.clock.now(), dayMs), seen, 'another day, with other keys')
+  const today = await p.answer(person)
+  const no = await p.answer(person, 2)
+  const theirs = await p.answer(other)
+  const follower = await followTokenRevocations(p.options(feed))
+  t.teardown(() => follower.close())
+  lost(person.number.toLowerCase())
+  await until(async () => (await p.revoked()).length === 2, 'two')
+  t.same(await p.revoked(), [yesterday, today].sort(), `not ${old}, ${no}`)
+  lostCard(other.serial)
+  await until(async () => (await p.revoked()).length === 3, 'by its card')
+  t.ok((await p.revoked()).includes(theirs))
+  t.same(p.faults, [])
+})
+
+t.test('an answer that was on its way when the change came is found by the second look', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost } = createFeed()
+  await p.answer(other)
+  const follower = await followTokenRevocations(p.options(feed))
+  t.teardown(() => follower.close())
+  lost(person.number)
+  await sleep(300)
+  const late = await p.answer(person)
+  t.same(await p.revoked(), [])
+  p.clock.advance(3900)
+  await sleep(300)
+  t.same(await p.revoked(), [], 'not yet')
+  p.clock.advance(200)
+  await until(async () => (await p.revoked()).includes(late), 'the second look')
+})
+
+t.test(
+  'the position is kept once a change is done with, and found again; a new numbering is read from its start',
+  async (t) => {
+    const p = await makePlace(t)
+    const one = createFeed()
+    const first = await followTokenRevocations(p.options(one.feed))
+    one.lost(other.number)
+    one.lost(other.number)
+    await sleep(300)
+    await first.close()
+    t.equal(await readFeedPosition(p.db), 0, 'they wait for a second look')
+    const second = await followTokenRevocations(p.options(one.feed))
+    await sleep(150)
+    for (const number of [other.number, other.number]) one.lost(number)
+    await sleep(300)
+    p.clock.advance(4100)
+    await until(async () => (await readFeedPosition(p.db)) === 4, 'kept')
+    await second.close()
+
+    const two = createFeed()
+    const token = await p.answer(person)
+    const third = await followTokenRevocations(p.options(two.feed))
+    t.teardown(() => third.close())
+    two.lost(person.number)
+    await until(async () => (await p.revoked()).includes(token), 'its head is below what was kept')
+    two.begin(0)
+    const next = await p.answer({ ...person, number: '780001199001010034' })
+    two.lost('780001199001010034')
+    await until(async () => (await p.revoked()).includes(next), 'begun anew while we follow')
+  },
+)
+
+t.test('a row that cannot be opened is told of and tried again; the others are not held up', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost } = createFeed()
+  const [bad, good] = [await p.answer(person), await p.answer(other)]
+  const options = p.options(feed)
+  let broken = true
+  const readPrivate = (index: number) => {
+    const row = p.ledger.readPrivate(index)
+    return broken && index === 0 && row ? { ...row, blob: Buffer.alloc(60) } : row
+  }
+  const ledger = {
+    readPrivate,
+    readEntry: (index: number) => p.ledger.readEntry(index),
+    indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
+      p.ledger.indicesOfTag(kind, tag, since),
+  }
+  const follower = await followTokenRevocations({ ...options, ledger })
+  t.teardown(() => follower.close())
+  lost(person.number)
+  lost(other.number)
+  await until(async () => (await p.revoked()).includes(good), 'the good one')
+  t.match(p.faults, [/cannot be opened/])
+  broken = false
+  p.clock.advance(1100)
+  await until(async () => (await p.revoked()).includes(bad), 'tried again')
+})
+
+t.test('two gateways that find the same revoke it once', async (t) => {
+  const p = await makePlace(t)
+  const feeds = [createFeed(), createFeed()]
+  await p.answer(person)
+  const followers = await Promise.all(feeds.map(({ feed }) => followTokenRevocations(p.options(feed))))
+  t.teardown(() => Promise.all(followers.map((follower) => follower.close())))
+  for (const { lost } of feeds) lost(person.number)
+  await until(async () => (await p.revoked()).length === 1, 'one')
+  await sleep(300)
+  const changes = await p.db.selectFrom('changes').select('act').where('kind', '=', 'token').execute()
+  t.equal(changes.length, 1)
+  t.notMatch(changes[0]?.act, person.number)
+})
