@@ -71,7 +71,9 @@ const subjectOf = (i: number, serial: Buffer) => ({
   serial,
 })
 
-/** Entries with challenges as a gateway makes them: the second of their issue comes first. */
+const ttlS = 600
+
+/** Entries with challenges as a gateway makes them (PROTOCOL section 4): the second of their issue comes first. */
 function makeEntries(count: number): VerifyEntry[] {
   const now = systemClock.now()
   const random = randomBytes(count * 64)
@@ -81,10 +83,13 @@ function makeEntries(count: number): VerifyEntry[] {
     challenge.writeUInt8(1, 0)
     challenge.writeUInt8(Math.floor(now / 3_600_000) % 256, 1)
     challenge.writeUInt32BE(Math.floor(now / 1000), 2)
-    random.copy(challenge, 6, i * 64, i * 64 + 36)
+    challenge.writeUInt16BE(ttlS, 6)
+    random.copy(challenge, 8, i * 64, i * 64 + 34)
+    challenge.writeUInt8(64, 24)
+    challenge.writeUInt8(i % 64, 41)
     const digest = random.subarray(i * 64 + 32, i * 64 + 64)
     const subject = subjectOf(from + i, digest.subarray(0, 16))
-    return { ...fixed, challenge, digest, subject, expiresMs: now + 605_000 }
+    return { ...fixed, challenge, digest, subject, expiresMs: (Math.floor(now / 1000) + ttlS) * 1000 }
   })
 }
 

@@ -13,6 +13,7 @@ export const rates = {
   OUTLET_RATE: '100000',
   CARRIER_RATE: '100000',
   ADDRESS_RATE: '1000000',
+  DEVICE_REFUSALS: '0',
 }
 
 export async function openStage(options: { devices: number; hands: number }) {
