@@ -1,6 +1,7 @@
 // Revokes the tokens of whom the bureau names: a change of its feed leads by tag to the answers of the last 24 h
 // about that person or card (PROTOCOL sections 9 to 11). Of a private row only carrier and token id are taken.
 import type { KeyObject } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import { parseBase64url } from './base/bytes.ts'
 import { type Clock, dayMs, epochOf } from './base/clock.ts'
 import { limits } from './base/limits.ts'
@@ -45,19 +46,16 @@ type Due = { change: FeedChange; looks: 1 | 2; atMs: number }
  * so that it misses none.
  */
 export async function followTokenRevocations(options: Options): Promise<{ close(): Promise<void> }> {
-  const { clock, feed, onError } = options
+  const { feed, onError } = options
   const follower = new Follower(options, await readFeedPosition(options.db))
   const stop = feed.onChange(follower)
   let running: Promise<void> | undefined
   const timer = setInterval(() => {
-    const due = running ? [] : follower.due()
+    const due = running ? [] : follower.take()
     if (due.length === 0) return
     running = follower
       .look(due)
-      .catch((cause) => {
-        for (const one of due) one.atMs = clock.mono() + tryAgainMs
-        onError(cause)
-      })
+      .catch(onError)
       .finally(() => {
         running = undefined
       })
@@ -74,8 +72,11 @@ export async function followTokenRevocations(options: Options): Promise<{ close(
 /** What is to be looked at, and up to where the feed is done with. */
 class Follower implements FeedListener {
   readonly #options: Options
-  #queue: Due[] = []
-  /** Every change up to here was looked at twice, but for those in the queue. */
+  /** In the order of the feed, which is the order in which they are due; then those that failed. */
+  #first: Due[] = []
+  #second: Due[] = []
+  #failed: Due[] = []
+  /** Every change up to here was looked at twice, but for those that wait. */
   #done: number
   #kept: number
   #keptAt = Number.NEGATIVE_INFINITY
@@ -88,65 +89,87 @@ class Follower implements FeedListener {
   }
 
   change(change: FeedChange): void {
-    this.#queue.push({ change, looks: 1, atMs: this.#options.clock.mono() })
+    this.#first.push({ change, looks: 1, atMs: this.#options.clock.mono() })
   }
 
   anew(): void {
     this.#done = 0
     this.#kept = 0
-    this.#queue = []
+    this.#first = []
+    this.#second = []
+    this.#failed = []
   }
 
-  /** What is due now; nothing before the feed was read to its head. */
-  due(): Due[] {
+  /** Takes what is due now, at most `atOnce`; nothing before the feed was read to its head. */
+  take(): Due[] {
     this.#begin()
+    if (!this.#begun) return []
     const nowMs = this.#options.clock.mono()
-    return this.#begun ? this.#queue.filter(({ atMs }) => atMs <= nowMs).slice(0, atOnce) : []
+    const due: Due[] = []
+    for (const waiting of [this.#second, this.#failed, this.#first]) {
+      const later = waiting.findIndex(({ atMs }) => atMs > nowMs)
+      const ready = later < 0 ? waiting.length : later
+      due.push(...waiting.splice(0, Math.min(ready, atOnce - due.length)))
+    }
+    return due
   }
 
-  /** One look at each change that is due; what fails is looked at again and holds up no other. */
+  /** One look at each change; what fails is looked at again and holds up no other. */
   async look(due: readonly Due[]): Promise<void> {
     const { db, clock, onError } = this.#options
     const tokens: TokenToRevoke[] = []
-    const looked = new Set<Due>()
+    const looked: Due[] = []
     for (const one of due) {
       try {
         tokens.push(...(await tokensOf(this.#options, one.change)))
-        looked.add(one)
+        looked.push(one)
       } catch (cause) {
         onError(cause)
-        one.atMs = clock.mono() + tryAgainMs
+        this.#again([one])
       }
+      await turn() // A search takes its time in this thread: others have theirs between two.
     }
-    await revokeTokens(db, { tokens, nowMs: clock.now() })
+    try {
+      await revokeTokens(db, { tokens, nowMs: clock.now() })
+    } catch (cause) {
+      this.#again(looked)
+      throw cause
+    }
     // Dying before this: the changes are looked at again, and what is revoked stays so.
-    this.#queue = this.#queue.filter((one) => !looked.has(one))
     for (const { change, looks } of looked) {
-      if (looks === 1) this.#queue.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs })
+      if (looks === 1) this.#second.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs })
       else this.#done = Math.max(this.#done, change.position)
     }
     await this.#keepDone()
   }
 
-  /** What was done with before this process is passed over, unless the bureau has begun its numbering anew. */
+  #again(due: readonly Due[]): void {
+    const atMs = this.#options.clock.mono() + tryAgainMs
+    for (const one of due) this.#failed.push({ ...one, atMs })
+  }
+
+  /**
+   * What was done with before this process is passed over, unless the bureau has begun its numbering anew; and
+   * everything is, if there is nothing yet that could be revoked.
+   */
   #begin(): void {
-    const { feed } = this.#options
+    const { feed, ledger } = this.#options
     if (this.#begun || !feed.isFresh()) return
     this.#begun = true
-    if (feed.position() < this.#done) {
+    const head = feed.position()
+    if (head < this.#done) {
       this.#done = 0
       this.#kept = 0
     }
-    this.#queue = this.#queue.filter(({ change }) => change.position > this.#done)
+    if (this.#done === 0 && ledger.readEntry(0) === undefined) this.#done = head
+    this.#first = this.#first.filter(({ change }) => change.position > this.#done)
   }
 
   /** A change that is not done with holds the position back: it would be missed after a restart. */
   async #keepDone(): Promise<void> {
     const { db, clock } = this.#options
-    const waiting = this.#queue.reduce(
-      (least, { change }) => Math.min(least, change.position),
-      this.#done + 1,
-    )
+    const heads = [this.#first[0], this.#second[0], ...this.#failed].filter((one) => one !== undefined)
+    const waiting = Math.min(this.#done + 1, ...heads.map(({ change }) => change.position))
     const safe = Math.min(this.#done, waiting - 1)
     if (safe <= this.#kept || clock.mono() - this.#keptAt < keepEveryMs) return
     this.#keptAt = clock.mono()

@@ -137,6 +137,7 @@ t.test(
   'the position is kept once a change is done with, and found again; a new numbering is read from its start',
   async (t) => {
     const p = await makePlace(t)
+    await p.answer(person) // Before the first entry there is nothing to look for.
     const one = createFeed()
     const first = await followTokenRevocations(p.options(one.feed))
     one.lost(other.number)

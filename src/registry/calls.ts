@@ -75,13 +75,16 @@ async function keep(tx: Tx, { carrier, key, digest, nowMs }: Call, reply: CallRe
 }
 
 /** Forgets at most `limit` answers past their life; resolves to how many. */
-export async function pruneCalls(db: RegistryDb, nowMs: number, limit = 1000): Promise<number> {
+export async function pruneCalls(db: RegistryDb, nowMs: number, limit: number): Promise<number> {
   const { result } = await changes(db, async (tx) => {
-    const ended = tx.selectFrom('calls').select(['carrier', 'key']).where('ends_at', '<=', nowMs).limit(limit)
-    const rows = await ended.execute()
-    for (const { carrier, key } of rows)
-      await tx.deleteFrom('calls').where('carrier', '=', carrier).where('key', '=', key).execute()
-    return { result: rows.length, acts: [] }
+    const ended = tx.selectFrom('calls').select('ends_at').where('ends_at', '<=', nowMs).orderBy('ends_at')
+    const last = await ended
+      .offset(limit - 1)
+      .limit(1)
+      .executeTakeFirst()
+    const until = last === undefined ? nowMs : Number(last.ends_at)
+    const gone = await tx.deleteFrom('calls').where('ends_at', '<=', until).executeTakeFirst()
+    return { result: Number(gone.numDeletedRows), acts: [] }
   })
   return result
 }

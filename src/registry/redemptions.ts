@@ -77,12 +77,20 @@ export async function readTold(
   return [...told.values()]
 }
 
-/** Forgets redemptions of days before `day`, at most `limit` rows; resolves to how many. */
-export async function pruneRedemptions(db: RegistryDb, day: number, limit: number): Promise<number> {
+/** Forgets at most `limit` redemptions of a carrier of days before `day`; resolves to how many. */
+export async function pruneRedemptions(
+  db: RegistryDb,
+  given: { carrier: string; day: number; limit: number },
+): Promise<number> {
+  const { carrier, day, limit } = given
   const { result } = await changes(db, async (tx) => {
-    const old = await tx.selectFrom('redemptions').select('jti').where('day', '<', day).limit(limit).execute()
-    for (const { jti } of old) await tx.deleteFrom('redemptions').where('jti', '=', jti).execute()
-    return { result: old.length, acts: [] }
+    const old = tx
+      .selectFrom('redemptions')
+      .select('jti')
+      .where('carrier', '=', carrier)
+      .where('day', '<', day)
+    const gone = await tx.deleteFrom('redemptions').where('jti', 'in', old.limit(limit)).executeTakeFirst()
+    return { result: Number(gone.numDeletedRows), acts: [] }
   })
   return result
 }

@@ -271,7 +271,8 @@ if (hasRedis(t)) {
       t.equal(await server.command('STRLEN', key), '76')
     }
     const dump = await server.dump()
-    const planted = ['carrier-one', 'CHN', 'transaction', 'serial', '20360101', '780001', '欧阳春晓', 'Zhang']
+    // Not the state: its three letters come up in random keys by chance.
+    const planted = ['carrier-one', 'transaction', 'serial', '20360101', '780001', '欧阳春晓', 'Zhang']
     for (const word of planted) {
       t.notOk(dump.includes(Buffer.from(word)), `${word} in UTF-8`)
       t.notOk(dump.includes(Buffer.from(word, 'utf16le')), `${word} in UTF-16`)
