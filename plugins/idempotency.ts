@@ -6,7 +6,8 @@ import { sha256 } from '../src/base/bytes.ts'
 import type { Clock } from '../src/base/clock.ts'
 import { GatewayError } from '../src/base/errors.ts'
 import { bind } from '../src/base/t2l.ts'
-import type { Call, Called } from '../src/registry/calls.ts'
+import { type Call, type Called, findCalled } from '../src/registry/calls.ts'
+import type { RegistryDb } from '../src/registry/schema.ts'
 import type {} from './carrier-auth.ts'
 
 declare module 'fastify' {
@@ -37,8 +38,8 @@ function digestOf({ method, url, body }: Pick<FastifyRequest, 'method' | 'url' |
   return sha256(bind('call', method, url, sha256(Buffer.from(JSON.stringify(body ?? null)))))
 }
 
-export default fp<{ clock: Clock }>(
-  async (app, { clock }) => {
+export default fp<{ db: RegistryDb; clock: Clock }>(
+  async (app, { db, clock }) => {
     const inFlight = new Set<string>()
     app.decorate('answerOnce', async (request, reply, work) => {
       const { carrier } = request
@@ -48,12 +49,15 @@ export default fp<{ clock: Clock }>(
       if (inFlight.has(name)) throw new GatewayError('in_progress', 'idempotency_key_in_flight')
       inFlight.add(name)
       try {
-        const called = await work({ carrier, key, digest: digestOf(request), nowMs: clock.now() })
+        const call = { carrier, key, digest: digestOf(request), nowMs: clock.now() }
+        // Before the call is judged: what was answered is answered again, whatever has changed since.
+        const called = (await findCalled(db, call)) ?? (await work(call))
         if (called.state === 'reused')
           throw new GatewayError('idempotency_key_reused', 'idempotency_key_reused')
         if (called.replayed) reply.header('idempotent-replayed', 'true')
         const { status, body } = called.reply
-        reply.code(status).type('application/json; charset=utf-8').send(body)
+        // Through the route's serializer, which lets out what its schema has and nothing else.
+        reply.code(status).type('application/json; charset=utf-8').send(JSON.parse(body))
       } finally {
         inFlight.delete(name)
       }

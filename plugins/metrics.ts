@@ -61,6 +61,11 @@ export function createMetrics() {
 
 /** What somebody should look into. */
 const createWarnings = (registers: Registry[]) => ({
+  revocationsWaiting: new Gauge({
+    name: 'vouchsafe_revocations_waiting',
+    help: 'Changes of the bureau whose tokens were not looked for yet; introspection waits for them',
+    registers,
+  }),
   alerts: new Counter({
     name: 'vouchsafe_alerts_total',
     help: 'Alerts for operators: devices suspended for misuse, canaries seen; the log says which device',

@@ -57,11 +57,11 @@ async function openParts(
 ): Promise<Gateway> {
   const { config, clock, log } = context
   const resources = await openResources(context, closers)
-  const { registry, ledger, feed, keyring, store, trust, directory, metrics } = resources
+  const { registry, ledger, revocations, keyring, store, trust, directory, metrics } = resources
   const readiness = () => ({
     store: store.isUp(),
     ledger: ledger.isUp(),
-    feed: feed.isFresh(),
+    feed: revocations.isFresh(), // The feed is, and what it says was heeded.
     registry: registry.isFresh(),
     keys: keyring.isUsable(),
     trust: trust().crl.isFresh(clock.now()) && carrier.isListFresh(),
@@ -111,10 +111,12 @@ function openCarrierListener(
   { common, own, closers }: Shared & { closers: (() => unknown)[] },
 ) {
   const { config, clock } = context
-  const { db, registry, ledger, ledgerVkey, recordKeyOf, tokens, keyring, nodes, quotas } = resources
+  const { db, registry, ledger, ledgerVkey, recordKeyOf, tokens, keyring, nodes, quotas, revocations } =
+    resources
   const introspection = createIntrospection({
     ...{ readAnswer: tokens.readAnswer, clock },
     isRevoked: registry.isTokenRevoked,
+    isNewsFresh: revocations.isFresh,
   })
   keyring.onChange(introspection.forget)
   const routes = {

@@ -24,6 +24,7 @@ import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
 import { type CardTrust, loadAnchors } from './pki/anchors.ts'
 import { appendChanges, assertRecorded } from './recorder.ts'
+import { markProduction } from './registry/carriers.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
 import { followRevocations } from './revocation-list.ts'
@@ -46,6 +47,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const keyring = await openKeyring(config, clock, log)
   closers.push(() => keyring.close())
   const { db, registry } = await openRegistryReader(context, closers)
+  if (config.VOUCHSAFE_MODE === 'production') await markProduction(db, clock.now())
   const ledger = await openLedgerOf(context, { keyring, metrics })
   closers.push(() => ledger.close())
   closers.push(openWitnesses(context, ledger))
@@ -64,6 +66,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const revocations = await followTokenRevocations({
     ...{ db, clock, feed, ledger, recordKeyOf },
     tagKeyOf: (day) => keyring.find('tag', day),
+    onWaiting: (count) => metrics.revocationsWaiting.set(count),
     onError: (err) => log.error({ err }, 'tokens not revoked'),
   })
   closers.push(() => revocations.close())
@@ -80,7 +83,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const nodes = () => counting.count()
   return {
     ...{ metrics, keyring, db, registry, ledger, recordKeyOf, store, warnings, nodes, bureau, feed, trust },
-    ...{ tokens, directory, quotas, ledgerVkey: ledgerVkeyOf(config) },
+    ...{ tokens, directory, quotas, revocations, ledgerVkey: ledgerVkeyOf(config) },
   }
 }
 

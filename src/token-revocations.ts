@@ -23,45 +23,63 @@ type Options = {
   db: RegistryDb
   clock: Clock
   feed: Pick<Feed, 'onChange' | 'isFresh' | 'position'>
-  ledger: Pick<Ledger, 'indicesOfTag' | 'readEntry' | 'readPrivate'>
+  ledger: Pick<Ledger, 'indicesOfTag' | 'readEntry' | 'readPrivate' | 'settled'>
   /** Tag key of a day (Unix days); undefined if that day has none. */
   tagKeyOf: (day: number) => Promise<KeyObject | undefined>
   recordKeyOf: RecordKeyOf
+  /** Told again and again how many changes wait for their first look. */
+  onWaiting: (count: number) => void
   onError: (cause: unknown) => void
+}
+
+export type TokenRevocations = {
+  /**
+   * Whether the feed is fresh and none of its changes waits for long: else a token may be revoked and not known so.
+   */
+  isFresh(): boolean
+  close(): Promise<void>
 }
 
 const tokenLifeMs = limits.answerTokenLifeS * 1000
 /** A request that asked before the change may be recorded after it: each change is looked at again by then. */
 const lookAgainMs = limits.requestMsMax + 1000
 const tryAgainMs = 1000
-const lookEveryMs = 100
+const lookEveryMs = 50
 /** The position is a write of its own; what is looked at twice after a restart costs little. */
 const keepEveryMs = 5000
 const atOnce = 64
+/** With a poll of the feed and one of the registry, within a second. */
+const waitMsMax = 250
 
-type Due = { change: FeedChange; looks: 1 | 2; atMs: number }
+/** `atMs` is when it is due, `sinceMs` when it came (monotonic ms). */
+type Due = { change: FeedChange; looks: 1 | 2; atMs: number; sinceMs: number }
 
-/**
- * Follows the feed from the last position that was done with, across restarts. `start` before the feed is started,
- * so that it misses none.
- */
-export async function followTokenRevocations(options: Options): Promise<{ close(): Promise<void> }> {
-  const { feed, onError } = options
+/** Follows the feed, which is started after it, from the last position that was done with, across restarts. */
+export async function followTokenRevocations(options: Options): Promise<TokenRevocations> {
+  const { feed, onWaiting, onError } = options
   const follower = new Follower(options, await readFeedPosition(options.db))
   const stop = feed.onChange(follower)
+  let closed = false
   let running: Promise<void> | undefined
+
+  async function lookAtAll(): Promise<void> {
+    for (let due = await follower.take(); due.length > 0 && !closed; due = await follower.take())
+      await follower.look(due)
+    await follower.keepDone()
+  }
+
   const timer = setInterval(() => {
-    const due = running ? [] : follower.take()
-    if (due.length === 0) return
-    running = follower
-      .look(due)
+    onWaiting(follower.waiting())
+    running ??= lookAtAll()
       .catch(onError)
       .finally(() => {
         running = undefined
       })
   }, lookEveryMs)
   return {
+    isFresh: () => feed.isFresh() && follower.waitsMs() < waitMsMax,
     async close() {
+      closed = true
       stop()
       clearInterval(timer)
       await running
@@ -69,13 +87,18 @@ export async function followTokenRevocations(options: Options): Promise<{ close(
   }
 }
 
+const firstsOf = (queue: readonly Due[]) => queue.filter(({ looks }) => looks === 1)
+
 /** What is to be looked at, and up to where the feed is done with. */
 class Follower implements FeedListener {
   readonly #options: Options
-  /** In the order of the feed, which is the order in which they are due; then those that failed. */
-  #first: Due[] = []
+  /** What came while we follow, before what was there at the start; then second looks, and what failed. */
+  #news: Due[] = []
+  #backlog: Due[] = []
   #second: Due[] = []
   #failed: Due[] = []
+  /** First looks under way. */
+  #looking: Due[] = []
   /** Every change up to here was looked at twice, but for those that wait. */
   #done: number
   #kept: number
@@ -88,29 +111,51 @@ class Follower implements FeedListener {
     this.#kept = done
   }
 
-  change(change: FeedChange): void {
-    this.#first.push({ change, looks: 1, atMs: this.#options.clock.mono() })
+  change(change: FeedChange, head: number): void {
+    if (head < this.#done) this.anew() // The bureau has begun its numbering anew while nobody followed.
+    if (change.position <= this.#done) return
+    const nowMs = this.#options.clock.mono()
+    const due: Due = { change, looks: 1, atMs: nowMs, sinceMs: nowMs }
+    if (this.#begun) this.#news.push(due)
+    else this.#backlog.push(due)
   }
 
   anew(): void {
     this.#done = 0
     this.#kept = 0
-    this.#first = []
-    this.#second = []
-    this.#failed = []
+    for (const queue of this.#queues()) queue.length = 0
+  }
+
+  /** Changes that were not looked at yet. */
+  waiting(): number {
+    return this.#news.length + this.#backlog.length + firstsOf(this.#failed).length + this.#looking.length
+  }
+
+  /** How long the change has waited that waits longest for its first look; 0 if none does. */
+  waitsMs(): number {
+    const oldest = [this.#backlog[0], this.#news[0], this.#looking[0], ...firstsOf(this.#failed)]
+    const nowMs = this.#options.clock.mono()
+    return Math.max(0, ...oldest.map((one) => (one ? nowMs - one.sinceMs : 0)))
   }
 
   /** Takes what is due now, at most `atOnce`; nothing before the feed was read to its head. */
-  take(): Due[] {
+  async take(): Promise<Due[]> {
+    const { clock, ledger } = this.#options
     this.#begin()
     if (!this.#begun) return []
-    const nowMs = this.#options.clock.mono()
+    const nowMs = clock.mono()
     const due: Due[] = []
-    for (const waiting of [this.#second, this.#failed, this.#first]) {
-      const later = waiting.findIndex(({ atMs }) => atMs > nowMs)
-      const ready = later < 0 ? waiting.length : later
-      due.push(...waiting.splice(0, Math.min(ready, atOnce - due.length)))
+    const ready = (queue: readonly Due[]) => {
+      const later = queue.findIndex(({ atMs }) => atMs > nowMs)
+      return Math.min(later < 0 ? queue.length : later, atOnce - due.length)
     }
+    for (const queue of this.#queues()) {
+      const count = ready(queue)
+      // What was on its way when the change came is durable by a second look, or never will be.
+      if (queue === this.#second && count > 0) await ledger.settled()
+      due.push(...queue.splice(0, count))
+    }
+    this.#looking = firstsOf(due)
     return due
   }
 
@@ -134,47 +179,44 @@ class Follower implements FeedListener {
     } catch (cause) {
       this.#again(looked)
       throw cause
+    } finally {
+      this.#looking = []
     }
     // Dying before this: the changes are looked at again, and what is revoked stays so.
-    for (const { change, looks } of looked) {
-      if (looks === 1) this.#second.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs })
+    for (const { change, looks, sinceMs } of looked) {
+      if (looks === 1) this.#second.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs, sinceMs })
       else this.#done = Math.max(this.#done, change.position)
     }
-    await this.#keepDone()
   }
+
+  /** Keeps how far we are. A change that is not done with holds it back: it would be missed after a restart. */
+  async keepDone(): Promise<void> {
+    const { db, clock } = this.#options
+    if (this.#done <= this.#kept || clock.mono() - this.#keptAt < keepEveryMs) return
+    let safe = this.#done
+    for (const queue of this.#queues())
+      for (const { change } of queue) safe = Math.min(safe, change.position - 1)
+    if (safe <= this.#kept) return
+    this.#keptAt = clock.mono()
+    await keepFeedPosition(db, safe)
+    this.#kept = safe
+  }
+
+  #queues = () => [this.#news, this.#second, this.#failed, this.#backlog]
 
   #again(due: readonly Due[]): void {
     const atMs = this.#options.clock.mono() + tryAgainMs
     for (const one of due) this.#failed.push({ ...one, atMs })
   }
 
-  /**
-   * What was done with before this process is passed over, unless the bureau has begun its numbering anew; and
-   * everything is, if there is nothing yet that could be revoked.
-   */
+  /** Before the first entry there is nothing that could be revoked: what was before it is passed over. */
   #begin(): void {
     const { feed, ledger } = this.#options
     if (this.#begun || !feed.isFresh()) return
     this.#begun = true
-    const head = feed.position()
-    if (head < this.#done) {
-      this.#done = 0
-      this.#kept = 0
-    }
-    if (this.#done === 0 && ledger.readEntry(0) === undefined) this.#done = head
-    this.#first = this.#first.filter(({ change }) => change.position > this.#done)
-  }
-
-  /** A change that is not done with holds the position back: it would be missed after a restart. */
-  async #keepDone(): Promise<void> {
-    const { db, clock } = this.#options
-    const heads = [this.#first[0], this.#second[0], ...this.#failed].filter((one) => one !== undefined)
-    const waiting = Math.min(this.#done + 1, ...heads.map(({ change }) => change.position))
-    const safe = Math.min(this.#done, waiting - 1)
-    if (safe <= this.#kept || clock.mono() - this.#keptAt < keepEveryMs) return
-    this.#keptAt = clock.mono()
-    await keepFeedPosition(db, safe)
-    this.#kept = safe
+    if (this.#done > 0 || ledger.readEntry(0) !== undefined) return
+    this.#done = feed.position()
+    this.#backlog = []
   }
 }
 
@@ -185,7 +227,11 @@ async function tokensOf(options: Options, change: FeedChange): Promise<TokenToRe
   const indices = new Set<number>()
   for (let day = epochOf(sinceMs, dayMs); day <= epochOf(clock.now(), dayMs); day++) {
     const tagKey = await tagKeyOf(day)
-    if (!tagKey) continue
+    if (!tagKey) {
+      // Both keys of a day are made with its first entry: without either there is none.
+      if (await recordKeyOf(day)) throw new Error(`The tag key of day ${day} cannot be read`)
+      continue
+    }
     for (const [kind, tag] of tagsOf(tagKey, change))
       for (const index of ledger.indicesOfTag(kind, tag, sinceMs)) indices.add(index)
   }

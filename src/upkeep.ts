@@ -27,47 +27,65 @@ export function keepUp(options: {
   onError: (cause: unknown) => void
 }): { close(): Promise<void> } {
   const { db, clock, onError } = options
-  let running: Promise<void> | undefined
+  const ending = new AbortController()
   let prunedAt = clock.mono()
 
-  async function tend(): Promise<void> {
-    await suspendOverdue(options)
+  async function pruneInTime(): Promise<void> {
     if (clock.mono() - prunedAt < pruneEveryMs) return
     prunedAt = clock.mono()
-    const nowMs = clock.now()
-    await pruneRevokedTokens(db, nowMs)
-    await inParts((limit) => pruneCalls(db, nowMs, limit))
-    const day = carrierDay(nowMs) - redemptionDays
-    for (const { id: carrier } of await listCarriers(db))
-      await inParts((limit) => pruneRedemptions(db, { carrier, day, limit }))
+    await prune(db, clock.now(), ending.signal)
   }
 
+  // Each by itself: a long pruning holds up no review.
+  const tasks = [() => suspendOverdue(options, ending.signal), pruneInTime].map((work) => once(work, onError))
   const begin = () => {
-    running ??= tend()
-      .catch(onError)
-      .finally(() => {
-        running = undefined
-      })
+    for (const task of tasks) task.begin()
   }
   begin()
   const timer = setInterval(begin, reviewEveryMs).unref()
   return {
     async close() {
       clearInterval(timer)
-      await running
+      ending.abort()
+      await Promise.all(tasks.map((task) => task.ended()))
     },
   }
 }
 
-/** Prunes a little at a time until less than that is left to prune. */
-async function inParts(prune: (limit: number) => Promise<number>): Promise<void> {
-  while ((await prune(rowsAtOnce)) >= rowsAtOnce) await sleep(pauseMs)
+/** Work that is begun again and again, never twice at a time. */
+function once(work: () => Promise<void>, onError: (cause: unknown) => void) {
+  let running: Promise<void> | undefined
+  return {
+    begin() {
+      running ??= work()
+        .catch(onError)
+        .finally(() => {
+          running = undefined
+        })
+    },
+    ended: async () => running,
+  }
 }
 
-async function suspendOverdue(options: Parameters<typeof keepUp>[0]): Promise<void> {
+async function prune(db: RegistryDb, nowMs: number, ending: AbortSignal): Promise<void> {
+  await pruneRevokedTokens(db, nowMs)
+  await inParts((limit) => pruneCalls(db, nowMs, limit), ending)
+  const day = carrierDay(nowMs) - redemptionDays
+  for (const { id: carrier } of await listCarriers(db))
+    await inParts((limit) => pruneRedemptions(db, { carrier, day, limit }), ending)
+}
+
+/** Prunes a little at a time until less than that is left to prune, or the end: the rest is for the next time. */
+async function inParts(part: (limit: number) => Promise<number>, ending: AbortSignal): Promise<void> {
+  while (!ending.aborted && (await part(rowsAtOnce)) >= rowsAtOnce)
+    await sleep(pauseMs, undefined, { signal: ending }).catch(() => {}) // Ended: seen above.
+}
+
+async function suspendOverdue(options: Parameters<typeof keepUp>[0], ending: AbortSignal): Promise<void> {
   const { db, clock, onSuspended } = options
   const nowMs = clock.now()
   for (const id of await carriersDue(db, nowMs)) {
+    if (ending.aborted) return
     try {
       await suspendCarrier(db, { id, operator: reviewActor, nowMs, reason: 'review overdue' })
       onSuspended(id)

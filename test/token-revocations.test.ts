@@ -25,7 +25,7 @@ function createFeed() {
   let head = 0
   const send = (change: Omit<FeedChange, 'position' | 'docType' | 'issuingState'>) => {
     const whole = { docType: 'ID', issuingState: 'CHN', ...change, position: ++head }
-    for (const listener of listeners) listener.change(whole)
+    for (const listener of listeners) listener.change(whole, head)
   }
   return {
     feed: {
@@ -69,7 +69,8 @@ async function makePlace(t: Test) {
   const options = (feed: ReturnType<typeof createFeed>['feed']) => ({
     ...{ db, clock, feed, ledger },
     tagKeyOf: async (day: number) => (keys.has(day) ? createSecretKey(keysOf(day).tag) : undefined),
-    recordKeyOf: async (day: number) => createSecretKey(keysOf(day).record),
+    recordKeyOf: async (day: number) => (keys.has(day) ? createSecretKey(keysOf(day).record) : undefined),
+    onWaiting: () => {},
     onError: (cause: unknown) => faults.push(cause),
   })
   async function answer(subject: typeof person, word: 1 | 2 = 1, carrier = 'swift-crane') {
@@ -179,6 +180,7 @@ t.test('a row that cannot be opened is told of and tried again; the others are n
   const ledger = {
     readPrivate,
     readEntry: (index: number) => p.ledger.readEntry(index),
+    settled: () => p.ledger.settled(),
     indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
       p.ledger.indicesOfTag(kind, tag, since),
   }
@@ -206,3 +208,70 @@ t.test('two gateways that find the same revoke it once', async (t) => {
   t.equal(changes.length, 1)
   t.notMatch(changes[0]?.act, person.number)
 })
+
+t.test('an append that hangs is waited for by the second look, however long', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost } = createFeed()
+  await p.answer(other)
+  let settle = () => {}
+  const hanging = new Promise<void>((resolve) => {
+    settle = resolve
+  })
+  const ledger = {
+    readPrivate: (index: number) => p.ledger.readPrivate(index),
+    readEntry: (index: number) => p.ledger.readEntry(index),
+    indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
+      p.ledger.indicesOfTag(kind, tag, since),
+    settled: () => hanging,
+  }
+  const follower = await followTokenRevocations({ ...p.options(feed), ledger })
+  t.teardown(() => follower.close())
+  lost(person.number)
+  await sleep(200)
+  p.clock.advance(20_000)
+  await sleep(200)
+  const late = await p.answer(person)
+  t.same(await p.revoked(), [])
+  settle()
+  await until(async () => (await p.revoked()).includes(late), 'found')
+})
+
+t.test(
+  'what waits for its first look is told, and makes the news stale; new changes go before the backlog',
+  async (t) => {
+    const p = await makePlace(t)
+    const { feed, lost } = createFeed()
+    const token = await p.answer(person)
+    const counts: number[] = []
+    let fresh = false
+    const looked: string[] = []
+    const ledger = {
+      readPrivate: (index: number) => p.ledger.readPrivate(index),
+      readEntry: (index: number) => p.ledger.readEntry(index),
+      settled: () => p.ledger.settled(),
+      indicesOfTag(kind: 'subject' | 'card', tag: Buffer, since: number) {
+        if (looked.push(tag.toString('hex')) === 1) lost(person.number)
+        return p.ledger.indicesOfTag(kind, tag, since)
+      },
+    }
+    const options = {
+      ...{ ...p.options(feed), ledger, onWaiting: (count: number) => counts.push(count) },
+      feed: { ...feed, isFresh: () => fresh },
+    }
+    const follower = await followTokenRevocations(options)
+    t.teardown(() => follower.close())
+    for (let i = 0; i < 300; i++) lost(other.number)
+    t.equal(follower.isFresh(), false, 'the feed is not')
+    fresh = true
+    t.equal(follower.isFresh(), true, 'they have come just now')
+    p.clock.advance(251)
+    t.equal(follower.isFresh(), false, 'they wait')
+    await until(() => looked.length > 0, 'begun')
+    lost(person.number)
+    await until(async () => (await p.revoked()).includes(token), 'the new one')
+    const at = looked.findIndex((tag) => tag !== looked[0])
+    t.ok(at < 150, `after ${at} looks, not after all`)
+    await until(() => follower.isFresh(), 'all looked at')
+    t.ok(Math.max(...counts) >= 300 - 64)
+  },
+)

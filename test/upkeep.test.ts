@@ -1,6 +1,8 @@
 // What a gateway does for the registry by the clock: overdue carriers, and rows past their use, a little at a time.
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'kysely'
 import t from 'tap'
 import { sha256 } from '../src/base/bytes.ts'
 import { carrierDay, dayMs, manualClock } from '../src/base/clock.ts'
@@ -78,3 +80,34 @@ t.test(
     t.same(faults, [])
   },
 )
+
+t.test('pruning holds up neither overdue reviews nor the end', async (t) => {
+  const db = await openRegistry(join(t.testdir(), 'registry.db'))
+  t.teardown(() => db.destroy())
+  const clock = manualClock(startMs)
+  const review = { operator: 'lin.qiao', nowMs: startMs, reviewAtMs: startMs + dayMs }
+  await admitCarrier(db, { id: 'swift-crane', name: 'X', outlets: [], ...review })
+  // Some 150 parts, each with a pause after it: longer than it takes until reviews are looked at again.
+  await sql`with recursive n(i) as (select 1 union all select i + 1 from n where i < 150000)
+    insert into calls select 'swift-crane', i, x'00', 200, '{}', ${startMs} + i from n`.execute(db)
+  const left = async () => {
+    const counted = db.selectFrom('calls').select((eb) => eb.fn.countAll<number>().as('n'))
+    return (await counted.executeTakeFirstOrThrow()).n
+  }
+  const suspended: string[] = []
+  const faults: unknown[] = []
+  const upkeep = keepUp({
+    ...{ db, clock, onSuspended: (id) => suspended.push(id), onError: (cause) => faults.push(cause) },
+  })
+  clock.advance(dayMs / 2)
+  await until(async () => (await left()) < 150_000, 'pruning has begun', 15_000)
+  clock.advance(dayMs)
+  await until(() => suspended.length > 0, 'suspended meanwhile', 15_000)
+  t.ok((await left()) > 0, 'while there is more to prune')
+  await upkeep.close()
+  const atEnd = await left()
+  t.ok(atEnd > 0, 'closed before all is pruned')
+  await sleep(200)
+  t.equal(await left(), atEnd, 'and nothing goes on')
+  t.same(faults, [])
+})

@@ -3,7 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { printBase64url } from '../src/base/bytes.ts'
 import { type DatumName, type Role, roles, visibility } from '../src/routes/visibility.ts'
+import { openRaw, readerFor, tokenFor } from './helpers/carrier.ts'
 import { describeApi } from './helpers/describe.ts'
 import { startTestGateway } from './helpers/gateway.ts'
 
@@ -224,6 +226,73 @@ t.test('every field of every answer is a datum that all who may ask may see', as
     }
   }
   for (const field of datumOf.keys()) t.ok(used.has(field), `${field} is told somewhere`)
+})
+
+/** Fields of a value that its schema does not have. */
+function* strangersIn(value: unknown, given: Schema): Generator<string> {
+  const schema =
+    given.$ref === undefined ? given : (api.components.schemas[given.$ref.split('/').at(-1) ?? ''] ?? {})
+  const ways = schema.anyOf ?? schema.oneOf
+  if (ways) {
+    const found = ways.map((way) => [...strangersIn(value, way)])
+    if (!found.some((strangers) => strangers.length === 0)) yield* found[0] ?? []
+  } else if (Array.isArray(value)) for (const one of value) yield* strangersIn(one, schema.items ?? {})
+  else if (typeof value === 'object' && value !== null) {
+    for (const [name, inner] of Object.entries(value)) {
+      const field = schema.properties?.[name]
+      if (field) yield* strangersIn(inner, field)
+      else yield name
+    }
+  }
+}
+
+t.test('what carriers are really sent has the fields of its schema, and no other', async (t) => {
+  const g = await startTestGateway(t)
+  const raw = openRaw(t, g)
+  const { token, parcel } = await tokenFor(g, 'valid')
+  const reader = readerFor('swift-crane', { serial: 'SC-1' })
+  const { serial, model, outlet } = reader
+  const asked = {
+    ...{ serial, model, outlet },
+    ...{ spki: printBase64url(reader.spki), pop: printBase64url(reader.pop) },
+  }
+  const redemption = { token, parcel: printBase64url(parcel) }
+  let calls = 0
+  const check = async (method: string, path: string, body?: unknown, route = path) => {
+    const headers = { 'idempotency-key': `"${calls++}"` }
+    const reply = await raw({ method, path, headers, ...(body === undefined ? {} : { body }) })
+    const operation = api.paths[route]?.[method.toLowerCase()]
+    const content = operation?.responses[String(reply.status)]?.content ?? {}
+    const type = String(reply.headers['content-type']).split(';')[0] ?? ''
+    t.same(
+      [...strangersIn(reply.body, content[type]?.schema ?? {})],
+      [],
+      `${method} ${route} ${reply.status}`,
+    )
+    return reply
+  }
+  const made = await check('POST', '/v1/devices', [asked])
+  const { device } = (made.body['results'] as { device: string }[])[0] ?? { device: '' }
+  await check('POST', '/v1/devices', [asked, { ...asked, outlet: 'nowhere' }])
+  await check('GET', '/v1/devices')
+  await check('GET', '/v1/carrier')
+  await check('POST', '/v1/introspect', { token })
+  await check('POST', '/v1/introspect', { token: 'x' })
+  await check('POST', '/v1/redemptions', redemption)
+  await check('POST', '/v1/redemptions', { ...redemption, token: 'x' })
+  await check('PUT', '/v1/acceptances/2026-11-01/harbour', { count: 1 }, '/v1/acceptances/{day}/{outlet}')
+  await check('GET', '/v1/coverage')
+  await check('GET', '/v1/changes')
+  await check('POST', '/v1/conformance', { outcome: 'no', token })
+  const rotation = { spki: asked.spki, byOld: asked.pop, byNew: asked.pop }
+  await check('POST', `/v1/devices/${device}/rotation`, rotation, '/v1/devices/{device}/rotation')
+  await check('DELETE', `/v1/devices/${device}`, undefined, '/v1/devices/{device}')
+  await check('DELETE', `/v1/devices/${device}`, undefined, '/v1/devices/{device}')
+  t.same(
+    [...strangersIn({ active: false, name: 'x' }, { properties: { active: {} } })],
+    ['name'],
+    'it can fail',
+  )
 })
 
 t.test('the table is answered, and is the page of the docs', async (t) => {

@@ -5,8 +5,11 @@ import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { FeedChange, FeedPage } from './protocol.ts'
 
-/** Must not throw. `anew`: positions are given a second time from here. */
-export type FeedListener = { change(change: FeedChange): void; anew(): void }
+/**
+ * Must not throw. `head` is the newest position that there was when the change was read; `anew`: positions are given
+ * a second time from here.
+ */
+export type FeedListener = { change(change: FeedChange, head: number): void; anew(): void }
 
 type Held = { position: number; atMs: number; keys: string[] }
 
@@ -147,11 +150,11 @@ export class Feed {
     for (const change of page.changes) {
       expected++
       if (change.position !== expected) throw new Error('the feed has a gap or is not in order')
-      if (change.position > this.#position) this.#apply(change)
+      if (change.position > this.#position) this.#apply(change, page.head)
     }
   }
 
-  #apply(change: FeedChange): void {
+  #apply(change: FeedChange, head: number): void {
     const { docType, issuingState, number, serial, position } = change
     const keys: string[] = []
     if (number !== undefined) keys.push(numberKey(docType, issuingState, number))
@@ -160,7 +163,7 @@ export class Feed {
     for (const key of keys) this.#lastOf.set(key, position)
     this.#held.push({ position, atMs: this.#clock.now(), keys })
     this.#position = position
-    for (const listener of this.#listeners) listener.change(change)
+    for (const listener of this.#listeners) listener.change(change, head)
   }
 
   /** Forgets what is older than the window, and then no longer vouches for what was asked before it. */

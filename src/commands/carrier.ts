@@ -59,7 +59,7 @@ Afterwards:
   vouchsafe carrier certificates swift-crane
   vouchsafe carrier revoke-certificate 5B1F…E2 --reason "key lost"
 
-Only in development, without application and review:
+Only in development, and never where a gateway has served in production, without application and review:
   vouchsafe carrier admit river-post --name "River Post" --outlet old-bridge
 
 --outlet: id and, after "=", name; once for each outlet. --evidence: a document, of which the name and the SHA-256

@@ -7,31 +7,18 @@ import { present } from '../base/assert.ts'
 import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { type Appended, type Consumed, toAppended } from './appended.ts'
 import { parseEntry } from './entry.ts'
 import { headFileOf, LedgerInconsistent } from './head.ts'
 import type { Signed } from './integrator.ts'
-import {
-  type Append,
-  type Committed,
-  type FromWorker,
-  packAppends,
-  printAppend,
-  type ToWorker,
-} from './message.ts'
+import { type Append, type FromWorker, packAppends, printAppend, type ToWorker } from './message.ts'
 import type { Signer } from './note.ts'
 import { type Answered, prepareReader } from './reader.ts'
 import { openLedgerReader } from './sqlite.ts'
 import type { WorkerData } from './worker.ts'
 
+export type { Appended, Consumed } from './appended.ts'
 export type { ActEntry, Append, SessionEntry, VerifyEntry } from './message.ts'
-
-export type Appended =
-  | { index: number; leaf: Buffer; timeMs: number }
-  /** The claim was taken: the winner's digest (empty for an act) and its entry. */
-  | { lost: Buffer; index: number }
-
-/** What stands for a challenge that was consumed; answer 0 is a session. */
-export type Consumed = { digest: Buffer; index: number; answer: 0 | 1 | 2 | 3; leaf: Buffer; timeMs: number }
 
 export type LedgerOptions = {
   file: string
@@ -75,6 +62,8 @@ export class Ledger {
   readonly #db: DatabaseSync
   readonly #read: ReturnType<typeof prepareReader>
   readonly #waiting = new Map<number, Waiter[]>()
+  /** Who waits for the posts before a number. */
+  #unsettled: { before: number; resolve(): void }[] = []
   #worker: Worker
   #turn: { printed: Buffer; waiter: Waiter }[] = []
   #nextId = 1
@@ -122,6 +111,16 @@ export class Ledger {
     return new Promise((resolve, reject) => {
       if (this.#turn.length === 0) setImmediate(() => this.#flush())
       this.#turn.push({ printed, waiter: { resolve, reject } })
+    })
+  }
+
+  /** Resolves once every append that was made before is durable, or is known not to be. */
+  settled(): Promise<void> {
+    this.#flush()
+    const before = this.#nextId
+    return new Promise((resolve) => {
+      this.#unsettled.push({ before, resolve })
+      this.#tellSettled()
     })
   }
 
@@ -286,6 +285,14 @@ export class Ledger {
     return { worker, started }
   }
 
+  #tellSettled(): void {
+    if (this.#unsettled.length === 0) return
+    const oldest = Math.min(...this.#waiting.keys())
+    const isSettled = ({ before }: { before: number }) => oldest >= before
+    for (const { resolve } of this.#unsettled.filter(isSettled)) resolve()
+    this.#unsettled = this.#unsettled.filter((one) => !isSettled(one))
+  }
+
   /** Appends that were on their way are told that nobody knows; their retry looks them up. */
   #exited(fault: unknown): void {
     this.#up = false
@@ -293,6 +300,7 @@ export class Ledger {
     this.#waiting.clear()
     this.#queued -= waiters.length
     for (const { reject } of waiters) reject(refused('worker_ended', fault))
+    this.#tellSettled()
     if (this.#ended || this.#inconsistent) return
     this.#restart = setTimeout(() => {
       const { worker, started } = this.#start()
@@ -304,6 +312,11 @@ export class Ledger {
   }
 
   #take(message: FromWorker): void {
+    this.#takeNews(message)
+    this.#tellSettled()
+  }
+
+  #takeNews(message: FromWorker): void {
     if (message.kind === 'done') {
       const { size, ms } = message
       this.#restartMs = restartMsMin
@@ -370,9 +383,4 @@ export class Ledger {
 async function refusedAfter(ms: number, signal: AbortSignal): Promise<never> {
   await delay(ms, undefined, { signal })
   throw refused('day_keys_late')
-}
-
-function toAppended(result: Committed): Appended {
-  if ('lost' in result) return { lost: Buffer.from(result.lost), index: result.index }
-  return { index: result.index, leaf: Buffer.from(result.leaf), timeMs: result.timeMs }
 }

@@ -1,4 +1,4 @@
-// How a carrier comes to be admitted: an application, reviews by two operators who did not file it, a sandbox in
+// How a carrier comes to be admitted: an application, reviews by two operators who never filed it, a sandbox in
 // which its back end proves four outcomes, admission. Every step is a change that names who took it.
 import { admit, assertAdmissible, assertTerms, isCarrierId, type Outlet, type Terms } from './carriers.ts'
 import { carrierActor, change, changes, type Described, type Tx } from './changes.ts'
@@ -79,6 +79,7 @@ export async function fileApplication(db: RegistryDb, given: Filing): Promise<{ 
       .values(row)
       .onConflict((c) => c.column('id').doUpdateSet(row))
       .execute()
+    await tx.insertInto('filings').values({ application: id, round: row.round, operator }).execute()
   })
   return { seq }
 }
@@ -92,9 +93,30 @@ async function findApplication(tx: Tx, id: string) {
   )
 }
 
+/** Resolves to how many reviews its present round has. Who filed an earlier round stands behind this one too. */
+async function assertIndependent(
+  tx: Tx,
+  { id, round, operator }: { id: string; round: number; operator: string },
+): Promise<number> {
+  const ofId = tx.selectFrom('filings').select('operator').where('application', '=', id)
+  const filed = await ofId.where('operator', '=', operator).executeTakeFirst()
+  const reviews = await tx
+    .selectFrom('reviews')
+    .select('operator')
+    .where('application', '=', id)
+    .where('round', '=', round)
+    .execute()
+  if (!filed && !reviews.some((review) => review.operator === operator)) return reviews.length
+  throw refuse(
+    `Operator "${operator}" has ${filed ? 'filed' : 'reviewed'} the application of "${id}": ` +
+      'two who filed no round of it must review it.',
+    'reviewer not independent',
+  )
+}
+
 /**
  * One operator's verdict. A rejection closes the application; the second approval opens the sandbox.
- * @throws RegistryError if the operator filed or reviewed it, or it is not open
+ * @throws RegistryError if the operator filed any round of it or reviewed this one, or it is not open
  */
 export async function reviewApplication(
   db: RegistryDb,
@@ -104,26 +126,14 @@ export async function reviewApplication(
   if (!isLabel(note))
     throw refuse('A note of 1 to 100 characters says what was looked at.', 'application malformed')
   const { firstSeq, result } = await changes(db, async (tx) => {
-    const { round, status, filed_by, name, outlets } = await findApplication(tx, id)
+    const { round, status, name, outlets } = await findApplication(tx, id)
     if (status !== 'filed') throw refuse(`The application of "${id}" is ${status}.`, 'application not open')
-    const reviews = await tx
-      .selectFrom('reviews')
-      .select('operator')
-      .where('application', '=', id)
-      .where('round', '=', round)
-      .execute()
-    if (filed_by === operator || reviews.some((review) => review.operator === operator)) {
-      throw refuse(
-        `Operator "${operator}" has ${filed_by === operator ? 'filed' : 'reviewed'} the application of "${id}": ` +
-          'two others must review it.',
-        'reviewer not independent',
-      )
-    }
+    const reviews = await assertIndependent(tx, { id, round, operator })
     await tx
       .insertInto('reviews')
       .values({ application: id, round, operator, verdict, note, at: nowMs })
       .execute()
-    const enough = reviews.length + 1 >= reviewsNeeded
+    const enough = reviews + 1 >= reviewsNeeded
     const next = verdict === 'reject' ? 'rejected' : enough ? 'approved' : 'filed'
     await tx.updateTable('applications').set({ status: next }).where('id', '=', id).execute()
     const act = { act: 'application.review', carrier: id, verdict, note }
@@ -174,7 +184,7 @@ export async function provedOutcomes(
 }
 
 /**
- * Admits a carrier whose application is approved and whose sandbox has proved every outcome.
+ * Admits a carrier whose application is approved and whose sandbox is active and has proved every outcome.
  * @throws RegistryError that names what is missing
  */
 export async function admitApplicant(
@@ -192,6 +202,7 @@ export async function admitApplicant(
         const needs = status === 'filed' ? `; ${reviewsNeeded} operators must approve it first` : ''
         throw refuse(`The application of "${id}" is ${status}${needs}.`, 'application not approved')
       }
+      await assertSandboxActive(tx, sandboxOf(id))
       const proved = new Set((await provedOutcomes(tx, sandboxOf(id))).map(({ outcome }) => outcome))
       const missing = outcomes.filter((outcome) => !proved.has(outcome))
       if (missing.length > 0) {
@@ -211,6 +222,13 @@ export async function admitApplicant(
     },
   )
   return { seq }
+}
+
+async function assertSandboxActive(tx: Tx, id: string): Promise<void> {
+  const sandbox = await tx.selectFrom('carriers').select('status').where('id', '=', id).executeTakeFirst()
+  if (sandbox?.status === 'active') return
+  const standing = sandbox?.status ?? 'not there'
+  throw refuse(`The sandbox "${id}" is ${standing}; it must be active.`, 'sandbox not active')
 }
 
 /** All applications by id, with the reviews of their present round and what the sandbox has proved. */

@@ -52,7 +52,13 @@ export async function callEachOnce(
   return result
 }
 
-async function readStanding(tx: Tx, { carrier, key, digest, nowMs }: Call): Promise<Called | undefined> {
+/** What stands for a call before anything of it is looked at; undefined if it is new. */
+export const findCalled = (db: RegistryDb, call: Call): Promise<Called | undefined> => readStanding(db, call)
+
+async function readStanding(
+  tx: Tx | RegistryDb,
+  { carrier, key, digest, nowMs }: Call,
+): Promise<Called | undefined> {
   const row = await tx
     .selectFrom('calls')
     .selectAll()

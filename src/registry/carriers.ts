@@ -2,7 +2,7 @@
 // transaction with its row. How a carrier comes to be admitted is applications.ts.
 import { change, changes, type Described, type Tx } from './changes.ts'
 import type { By } from './devices.ts'
-import { isLabel, type RegistryDb, RegistryError } from './schema.ts'
+import { inTurn, isLabel, type RegistryDb, RegistryError } from './schema.ts'
 
 export type Outlet = { id: string; name: string }
 
@@ -46,17 +46,41 @@ export async function admit(tx: Tx, given: Admission): Promise<Described> {
 }
 
 /**
- * Admits a carrier with its outlets.
+ * Admits a carrier with its outlets at once, without application and review: in development only.
  * @returns seq of the change
- * @throws RegistryError if an id or name has a wrong form, an outlet comes twice or the carrier is known
+ * @throws RegistryError if an id or name has a wrong form, an outlet comes twice, the carrier is known, or a gateway
+ * has served this registry in production
  */
 export async function admitCarrier(db: RegistryDb, given: Admission): Promise<{ seq: number }> {
   const { seq } = await change(
     db,
     (act: Described) => act,
-    (tx) => admit(tx, given),
+    async (tx) => {
+      if (await wasProduction(tx)) {
+        throw new RegistryError(
+          `This registry was served in production: carrier "${given.id}" must apply and be reviewed; ` +
+            'see "vouchsafe carrier apply".',
+          'direct admission refused',
+        )
+      }
+      const admitted = await admit(tx, given)
+      return { ...admitted, act: { ...admitted.act, direct: true } }
+    },
   )
   return { seq }
+}
+
+const productionMark = 'production'
+
+const wasProduction = async (db: RegistryDb | Tx) =>
+  (await db.selectFrom('counters').select('value').where('name', '=', productionMark).executeTakeFirst()) !==
+  undefined
+
+/** Keeps, for good, that a gateway serves this registry in production; the first time stands. */
+export async function markProduction(db: RegistryDb, nowMs: number): Promise<void> {
+  if (await wasProduction(db)) return
+  const marked = db.insertInto('counters').values({ name: productionMark, value: nowMs })
+  await inTurn(() => marked.onConflict((c) => c.doNothing()).execute()) // Another gateway may come first.
 }
 
 /** Whether a text has the form of a carrier's id. */
@@ -99,33 +123,56 @@ const moves = {
 } as const satisfies Record<string, Move>
 
 /** A carrier's sandbox goes with it. */
-async function setStatus(db: RegistryDb, given: Standing, { act, to, from }: Move): Promise<{ seq: number }> {
+async function setStatus(db: RegistryDb, given: Standing, move: Move): Promise<{ seq: number }> {
   const { id, operator, nowMs, reason } = given
   if (reason !== undefined && !isLabel(reason)) {
     throw new RegistryError(`The reason must be ${labelForm}.`, 'reason malformed')
   }
   const { firstSeq } = await changes(db, async (tx) => {
-    const known = await tx.selectFrom('carriers').select('status').where('id', '=', id).executeTakeFirst()
-    if (!known) {
-      throw new RegistryError(`Carrier "${id}" is unknown; see "vouchsafe carrier list".`, 'carrier unknown')
-    }
-    if (!from.includes(known.status as Status)) throw standsAlready(id, known.status)
-    const moved = await tx
-      .updateTable('carriers')
-      .set({ status: to })
-      .where((eb) => eb.or([eb('id', '=', id), eb('sandbox_of', '=', id)]))
-      .where('status', 'in', from)
-      .returning('id')
-      .execute()
+    await assertMayMove(tx, id, move)
+    // Its own standing now, whatever it fell with before.
+    const own = { status: move.to, fell_with: null }
+    await tx.updateTable('carriers').set(own).where('id', '=', id).execute()
+    const moved = [id, ...(await moveSandbox(tx, id, move))]
     const said = reason === undefined ? {} : { reason }
-    const order = moved.map((row) => row.id).sort((a, b) => Number(b === id) - Number(a === id))
-    const acts = order.map((carrier): Described => {
+    const acts = moved.map((carrier): Described => {
       const subject = { kind: 'carrier', subject: carrier, carrier } as const
-      return { ...subject, operator, nowMs, act: { act, carrier, ...said } }
+      return { ...subject, operator, nowMs, act: { act: move.act, carrier, ...said } }
     })
     return { result: undefined, acts }
   })
   return { seq: firstSeq }
+}
+
+async function assertMayMove(tx: Tx, id: string, { to, from }: Move): Promise<void> {
+  const standing = tx.selectFrom('carriers').select(['status', 'sandbox_of', 'fell_with'])
+  const known = await standing.where('id', '=', id).executeTakeFirst()
+  if (!known) {
+    throw new RegistryError(`Carrier "${id}" is unknown; see "vouchsafe carrier list".`, 'carrier unknown')
+  }
+  // A sandbox that only fell with its carrier may be suspended for itself: it then stays so.
+  const forItself = to === 'suspended' && known.fell_with !== null
+  if (!from.includes(known.status as Status) && !forItself) throw standsAlready(id, known.status)
+  if (to !== 'active' || known.sandbox_of === null) return
+  const parent = await standing.where('id', '=', known.sandbox_of).executeTakeFirst()
+  if (parent && parent.status !== 'active') {
+    throw new RegistryError(
+      `Carrier "${known.sandbox_of}", whose sandbox "${id}" is, is ${parent.status}; nothing was changed.`,
+      'carrier of sandbox not active',
+    )
+  }
+}
+
+/** A reinstatement lifts only what fell with the carrier, not what was suspended for itself. Resolves to ids moved. */
+async function moveSandbox(tx: Tx, id: string, { to, from }: Move): Promise<string[]> {
+  let query = tx
+    .updateTable('carriers')
+    .set({ status: to, fell_with: to === 'suspended' ? id : null })
+    .where('sandbox_of', '=', id)
+    .where('status', 'in', from)
+  if (to === 'active') query = query.where('fell_with', '=', id)
+  const moved = await query.returning('id').execute()
+  return moved.map((row) => row.id)
 }
 
 function standsAlready(id: string, status: string): RegistryError {
@@ -145,7 +192,7 @@ function standsAlready(id: string, status: string): RegistryError {
 export const suspendCarrier = (db: RegistryDb, given: Standing): Promise<{ seq: number }> =>
   setStatus(db, given, moves.suspend)
 
-/** @throws RegistryError if the carrier is unknown or not suspended */
+/** @throws RegistryError if the carrier is unknown or not suspended, or the sandbox of one that is not active */
 export const reinstateCarrier = (db: RegistryDb, given: Standing): Promise<{ seq: number }> =>
   setStatus(db, given, moves.reinstate)
 
@@ -214,7 +261,7 @@ export async function listCarriers(db: RegistryDb) {
   const outlets = await db.selectFrom('outlets').selectAll().orderBy('id').execute()
   const outletsOf = Map.groupBy(outlets, (outlet) => outlet.carrier)
   const numberOf = (value: unknown) => (value === null ? null : Number(value))
-  return carriers.map(({ admitted_at, sandbox_of, review_at, quota, ...carrier }) => ({
+  return carriers.map(({ admitted_at, sandbox_of, fell_with: _, review_at, quota, ...carrier }) => ({
     ...carrier,
     admittedAtMs: Number(admitted_at),
     sandboxOf: sandbox_of,

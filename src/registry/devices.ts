@@ -59,6 +59,7 @@ export async function enrol(
   const { carrier, asked, operator, nowMs } = given
   const places = await outletsOf(tx, carrier)
   const used = await keysUsed(tx, asked)
+  const suspended = await serialsSuspended(tx, carrier, asked)
   const rows: Awaited<ReturnType<typeof rowOf>>[] = []
   const result: Enrolled[] = []
   for (const one of asked) {
@@ -68,7 +69,8 @@ export async function enrol(
     else if (standing) {
       const own = standing.carrier === carrier && standing.serial === one.serial
       result.push({ refused: keyUsed(), ...(own ? { known: standing.id } : {}) })
-    } else {
+    } else if (suspended.has(one.serial)) result.push({ refused: serialSuspended(one.serial) })
+    else {
       const row = rowOf(carrier, one, nowMs)
       used.set(hash, row)
       rows.push(row)
@@ -125,10 +127,36 @@ async function keysUsed(tx: Tx, asked: readonly Enrolment[]): Promise<Map<string
   return used
 }
 
+/** Of the serials asked for, those of suspended devices of the carrier: a new key does not lift a suspension. */
+async function serialsSuspended(
+  tx: Tx,
+  carrier: string,
+  asked: readonly Enrolment[],
+): Promise<ReadonlySet<string>> {
+  const suspended = new Set<string>()
+  for (let at = 0; at < asked.length; at += rowsAtOnce) {
+    const serials = asked.slice(at, at + rowsAtOnce).map(({ serial }) => serial)
+    const rows = await tx
+      .selectFrom('devices')
+      .select('serial')
+      .where('carrier', '=', carrier)
+      .where('serial', 'in', serials)
+      .where('status', '=', 'suspended')
+      .execute()
+    for (const { serial } of rows) suspended.add(serial)
+  }
+  return suspended
+}
+
 const outletUnknown = (carrier: string, outlet: string) =>
   new RegistryError(
     `Carrier "${carrier}" has no outlet "${outlet}"; see "vouchsafe carrier list".`,
     'outlet unknown',
+  )
+const serialSuspended = (serial: string) =>
+  new RegistryError(
+    `A device with serial "${serial}" is suspended; an operator reinstates it, a new key does not.`,
+    'serial suspended',
   )
 const keyUsed = () =>
   new RegistryError(

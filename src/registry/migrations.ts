@@ -82,13 +82,14 @@ const second: Migration = {
 }
 
 async function widen(db: Kysely<never>): Promise<void> {
-  for (const column of ['sandbox_of', 'conditions'] as const)
+  for (const column of ['sandbox_of', 'conditions', 'fell_with'] as const)
     await db.schema.alterTable('carriers').addColumn(column, 'text').execute()
   for (const column of ['quota', 'review_at'] as const)
     await db.schema.alterTable('carriers').addColumn(column, 'bigint').execute()
   await db.schema.alterTable('changes').addColumn('carrier', 'text').execute()
   await db.schema.createIndex('changes_of_carrier').on('changes').columns(['carrier', 'seq']).execute()
-  await db.schema.createIndex('devices_of_outlet').on('devices').columns(['carrier', 'outlet']).execute()
+  for (const column of ['id', 'outlet', 'serial'] as const)
+    await db.schema.createIndex(`devices_by_${column}`).on('devices').columns(['carrier', column]).execute()
   await db.schema
     .createTable('device_keys')
     .addColumn('spki_hash', bytes, (c) => c.primaryKey().notNull())
@@ -108,6 +109,13 @@ async function makeAdmission(db: Kysely<never>): Promise<void> {
     .addColumn('filed_by', 'text', (c) => c.notNull())
     .addColumn('filed_at', 'bigint', (c) => c.notNull())
     .addColumn('status', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema
+    .createTable('filings')
+    .addColumn('application', 'text', (c) => c.notNull().references('applications.id'))
+    .addColumn('round', 'integer', (c) => c.notNull())
+    .addColumn('operator', 'text', (c) => c.notNull())
+    .addPrimaryKeyConstraint('filings_pk', ['application', 'round'])
     .execute()
   await db.schema
     .createTable('reviews')
@@ -158,6 +166,14 @@ async function makeCarrierApi(db: Kysely<never>): Promise<void> {
     .addColumn('outlet', 'text', (c) => c.notNull())
     .addColumn('count', 'bigint', (c) => c.notNull())
     .addPrimaryKeyConstraint('acceptances_pk', ['carrier', 'day', 'outlet'])
+    .execute()
+  await db.schema
+    .createTable('redeemed')
+    .addColumn('carrier', 'text', (c) => c.notNull())
+    .addColumn('day', 'integer', (c) => c.notNull())
+    .addColumn('outlet', 'text', (c) => c.notNull())
+    .addColumn('count', 'bigint', (c) => c.notNull())
+    .addPrimaryKeyConstraint('redeemed_pk', ['carrier', 'day', 'outlet'])
     .execute()
   await db.schema
     .createTable('revoked_tokens')

@@ -8,11 +8,23 @@ export type Redemption = { jti: Buffer; carrier: string; outlet: string; day: nu
 
 /** Keeps that a token was redeemed; resolves to when, which is the first time. */
 export async function redeem(tx: Tx, { jti, carrier, outlet, day, atMs }: Redemption): Promise<number> {
-  await tx
+  const made = await tx
     .insertInto('redemptions')
     .values({ jti, carrier, outlet, day, at: atMs })
     .onConflict((c) => c.doNothing())
-    .execute()
+    .executeTakeFirst()
+  if (Number(made.numInsertedOrUpdatedRows ?? 0) === 1) {
+    await tx
+      .insertInto('redeemed')
+      .values({ carrier, day, outlet, count: 1 })
+      .onConflict((c) =>
+        c
+          .columns(['carrier', 'day', 'outlet'])
+          .doUpdateSet((eb) => ({ count: eb('redeemed.count', '+', 1) })),
+      )
+      .execute()
+    return atMs
+  }
   const row = await tx.selectFrom('redemptions').select('at').where('jti', '=', jti).executeTakeFirstOrThrow()
   return Number(row.at)
 }
@@ -60,12 +72,11 @@ export async function readTold(
     .where('day', '<=', toDay)
     .execute()
   const redeemed = await db
-    .selectFrom('redemptions')
-    .select((eb) => ['day', 'outlet', eb.fn.countAll<number>().as('count')])
+    .selectFrom('redeemed')
+    .select(['day', 'outlet', 'count'])
     .where('carrier', '=', carrier)
     .where('day', '>=', fromDay)
     .where('day', '<=', toDay)
-    .groupBy(['day', 'outlet'])
     .execute()
   const told = new Map<string, Told>()
   for (const { day, outlet, count } of accepted)

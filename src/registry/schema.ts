@@ -14,6 +14,8 @@ export type RegistryTables = {
     admitted_at: number
     /** The carrier that tries out its back end under this id; null: none. */
     sandbox_of: string | null
+    /** The carrier whose suspension took this sandbox along, and whose reinstatement brings it back; null: none. */
+    fell_with: string | null
     conditions: string | null
     /** Answers a calendar month; null: no quota. */
     quota: number | null
@@ -36,6 +38,8 @@ export type RegistryTables = {
     /** 'filed' | 'approved' | 'rejected' | 'admitted' */
     status: string
   }
+  /** Who filed each round: none of them reviews any. */
+  filings: { application: string; round: number; operator: string }
   reviews: { application: string; round: number; operator: string; verdict: string; note: string; at: number }
   conformance: { carrier: string; outcome: string; evidence: string; at: number }
   certificates: {
@@ -66,6 +70,8 @@ export type RegistryTables = {
   redemptions: { jti: Uint8Array; carrier: string; outlet: string; day: number; at: number }
   /** Parcels accepted, as the carrier tells them. */
   acceptances: { carrier: string; day: number; outlet: string; count: number }
+  /** How many tokens of a day and outlet were redeemed. */
+  redeemed: { carrier: string; day: number; outlet: string; count: number }
   /** Tokens whose person or card the bureau named since; seq is that of the change. */
   revoked_tokens: { jti: Uint8Array; carrier: string; seq: number; ends_at: number }
   /** What a mutating call of a carrier was answered, by its Idempotency-Key. */
@@ -81,6 +87,7 @@ export type RegistryTables = {
     /** Whose news this is; null: no carrier's. */
     carrier: string | null
   }
+  /** 'changes', how many; 'feed', how far it was followed; 'production', when this was first served in it, Unix ms. */
   counters: { name: string; value: number }
 }
 
@@ -94,7 +101,8 @@ export type RegistryReason =
   | 'carrier known already'
   | 'carrier unknown'
   | 'carrier expelled'
-  | 'carrier not suspended'
+  | 'carrier of sandbox not active'
+  | 'direct admission refused'
   | 'carrier status unchanged'
   | 'reason malformed'
   | 'outlet malformed'
@@ -106,6 +114,7 @@ export type RegistryReason =
   | 'application not approved'
   | 'reviewer not independent'
   | 'conformance not proved'
+  | 'sandbox not active'
   | 'certificate unknown'
   | 'certificate already revoked'
   | 'certificate key refused'
@@ -114,6 +123,7 @@ export type RegistryReason =
   | 'spki not P-256'
   | 'proof of possession wrong'
   | 'key already used'
+  | 'serial suspended'
   | 'device unknown'
   | 'device already revoked'
   | 'device not active'

@@ -2,6 +2,7 @@
 // remembered by its hash: its signature does not change. Its end and its owner are looked at every time.
 import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
+import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
 import { carrierAudience, type SignedAnswerClaims } from './claims.ts'
@@ -17,8 +18,10 @@ export function createIntrospection(options: {
   clock: Clock
   /** Whether a token (jti, base64url) was revoked since it was made. */
   isRevoked: (jti: string) => boolean
+  /** Whether that is known as of now. */
+  isNewsFresh: () => boolean
 }) {
-  const { readAnswer, clock, isRevoked } = options
+  const { readAnswer, clock, isRevoked, isNewsFresh } = options
   const known = new RecentMap<Known>(limits.tokensKnownMax)
 
   async function learn(id: string, token: string): Promise<Known | undefined> {
@@ -28,7 +31,10 @@ export function createIntrospection(options: {
     return learnt
   }
 
-  /** Claims of a token in force that was made for `carrier`, and how they are printed. */
+  /**
+   * Claims of a token in force that was made for `carrier`, and how they are printed.
+   * @throws GatewayError bureau_unavailable while the bureau's news is not fresh
+   */
   async function find(token: string, carrier: string): Promise<Known | undefined> {
     const id = hash('sha256', token, 'latin1')
     const found = known.get(id) ?? (await learn(id, token))
@@ -38,7 +44,10 @@ export function createIntrospection(options: {
       known.delete(id)
       return undefined
     }
-    return aud === carrierAudience(carrier) && exp * 1000 > clock.now() ? found : undefined
+    if (aud !== carrierAudience(carrier) || exp * 1000 <= clock.now()) return undefined
+    // That a token is not in force is sure whatever the news; that it is, is not.
+    if (!isNewsFresh()) throw new GatewayError('bureau_unavailable', 'revocations_stale')
+    return found
   }
 
   return {

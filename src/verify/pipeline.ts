@@ -54,7 +54,6 @@ export function createVerifier(services: Services) {
     const { device, sid } = request.session
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
-    await services.assertQuota(request.session.carrier)
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
     const reading = await unseal(services, request) // row 6
     const card = checkCardOf(services, request, reading) // rows 7-12: never return
@@ -105,6 +104,7 @@ async function answer(
   found: { card: CardOutcome; preparation: Preparation },
 ): Promise<Given> {
   const { card, preparation } = found
+  await services.assertQuota(opened.session.carrier) // row 4 for what lasts: what was answered is answered again
   const undecided = (transaction: Buffer) =>
     record(services, opened, { type: 'undecided', card, refusal: 0, transaction })
   const decision = card.refusal

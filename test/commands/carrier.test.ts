@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { manualClock } from '../../src/base/clock.ts'
 import { runCarrier } from '../../src/commands/carrier.ts'
+import { markProduction } from '../../src/registry/carriers.ts'
 import { changesAfter } from '../../src/registry/changes.ts'
 import { addOperator } from '../../src/registry/operators.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
@@ -73,7 +74,7 @@ t.test('a carrier is admitted, suspended, reinstated and listed', async (t) => {
   })
   const acts = (await changesAfter(db, 1, 10)).map(({ act }) => JSON.parse(act))
   t.match(acts, [
-    { act: 'carrier.admit', operator: 'lin.qiao' },
+    { act: 'carrier.admit', direct: true, operator: 'lin.qiao' },
     { act: 'carrier.suspend', reason: 'certificate leaked', operator: 'lin.qiao' },
     { act: 'carrier.reinstate', operator: 'lin.qiao' },
   ])
@@ -98,6 +99,20 @@ t.test('what the registry refuses exits with 1 and says why', async (t) => {
   }
   t.match(await type('list'), { code: 0 }, 'to look needs nobody')
 })
+
+t.test(
+  'where a gateway served in production nobody is admitted without review, whatever mode is set here',
+  async (t) => {
+    const { type, db } = await startTest(t)
+    await markProduction(db, 1000)
+    t.match(await type(...admit), {
+      code: 1,
+      out: [],
+      err: [/served in production.*vouchsafe carrier apply/],
+    })
+    t.match(await type('list'), { code: 0, out: [] })
+  },
+)
 
 t.test('what cannot be understood exits with 64 and names what was wrong', async (t) => {
   const { type } = await startTest(t)

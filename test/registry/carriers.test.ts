@@ -5,11 +5,12 @@ import {
   admitCarrier,
   expelCarrier,
   listCarriers,
+  markProduction,
   reinstateCarrier,
   setTerms,
   suspendCarrier,
 } from '../../src/registry/carriers.ts'
-import { headOfChanges } from '../../src/registry/changes.ts'
+import { changesAfter, headOfChanges } from '../../src/registry/changes.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 
 const operator = 'lin.qiao'
@@ -109,3 +110,70 @@ t.test('what is expelled stays so, and a sandbox goes with its carrier', async (
     await t.rejects(move(db, act), { name: 'RegistryError', reason: 'carrier expelled' })
   await t.rejects(setTerms(db, { ...act, quota: 5 }), { name: 'RegistryError', reason: 'carrier expelled' })
 })
+
+t.test(
+  'a direct admission says so in its act, and is refused once the registry was served in production',
+  async (t) => {
+    const db = await openTest(t)
+    await admitCarrier(db, good)
+    const [change] = await changesAfter(db, 0, 1)
+    t.match(JSON.parse(change?.act ?? ''), { act: 'carrier.admit', carrier: 'swift-crane', direct: true })
+    await markProduction(db, 5000)
+    await markProduction(db, 6000)
+    const kept = await db.selectFrom('counters').select('value').where('name', '=', 'production').execute()
+    t.same(kept, [{ value: 5000 }], 'the first time stands')
+    const refused = { name: 'RegistryError', reason: 'direct admission refused', message: /carrier apply/ }
+    await t.rejects(admitCarrier(db, { ...good, id: 'river-post' }), refused)
+    t.equal(await headOfChanges(db), 1)
+    t.equal((await listCarriers(db)).length, 1)
+  },
+)
+
+t.test(
+  'a sandbox falls and rises with its carrier, but rises by itself only while its carrier stands',
+  async (t) => {
+    const db = await openTest(t)
+    const [id, sandbox] = ['swift-crane', 'swift-crane-sandbox']
+    await admitCarrier(db, good)
+    await admitCarrier(db, { ...good, id: sandbox, sandboxOf: id })
+    const of = (id: string) => ({ id, operator, nowMs: 1 })
+    const statuses = async () => (await listCarriers(db)).map(({ status }) => status)
+    const held = { name: 'RegistryError', reason: 'carrier of sandbox not active' }
+    await suspendCarrier(db, of(id))
+    await t.rejects(reinstateCarrier(db, of(sandbox)), held)
+    t.same(await statuses(), ['suspended', 'suspended'])
+    await reinstateCarrier(db, of(id))
+    t.same(await statuses(), ['active', 'active'])
+
+    await suspendCarrier(db, of(sandbox))
+    await suspendCarrier(db, of(id))
+    await reinstateCarrier(db, of(id))
+    t.same(await statuses(), ['active', 'suspended'], 'suspended for itself, before')
+    await reinstateCarrier(db, of(sandbox))
+    t.same(await statuses(), ['active', 'active'])
+
+    await suspendCarrier(db, of(id))
+    await suspendCarrier(db, of(sandbox))
+    await t.rejects(suspendCarrier(db, of(sandbox)), {
+      name: 'RegistryError',
+      reason: 'carrier status unchanged',
+    })
+    await reinstateCarrier(db, of(id))
+    t.same(await statuses(), ['active', 'suspended'], 'suspended for itself, meanwhile')
+
+    await db.updateTable('carriers').set({ status: 'expelled' }).where('id', '=', id).execute()
+    await t.rejects(reinstateCarrier(db, of(sandbox)), held, 'of an expelled carrier')
+  },
+)
+
+t.test(
+  'the sandbox of an applicant, whose carrier is not there yet, is suspended and reinstated',
+  async (t) => {
+    const db = await openTest(t)
+    const act = { id: 'swift-crane-sandbox', operator, nowMs: 1 }
+    await admitCarrier(db, { ...good, id: act.id, sandboxOf: 'swift-crane' })
+    await suspendCarrier(db, act)
+    await reinstateCarrier(db, act)
+    t.equal((await listCarriers(db))[0]?.status, 'active')
+  },
+)

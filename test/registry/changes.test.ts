@@ -84,7 +84,7 @@ t.test('a change names its act, subject and operator as JSON, and pages follow e
         operator,
         act: {
           ...{ act: 'carrier.admit', carrier: 'swift-crane', name: 'X', outlets: ['harbour'] },
-          ...{ operator, at: 1 },
+          ...{ direct: true, operator, at: 1 },
         },
       },
       {

@@ -8,8 +8,15 @@ import { dayMs } from '../../src/base/clock.ts'
 import { p256SpkiPrefix, printP256Spki, signP256 } from '../../src/base/p256.ts'
 import { bind } from '../../src/base/t2l.ts'
 import { admitCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
-import { changesAfter, headOfChanges } from '../../src/registry/changes.ts'
-import { listDevices, registerDevice, revokeDevice } from '../../src/registry/devices.ts'
+import { changes, changesAfter, headOfChanges } from '../../src/registry/changes.ts'
+import {
+  enrol,
+  listDevices,
+  registerDevice,
+  reinstateDevice,
+  revokeDevice,
+  suspendDevice,
+} from '../../src/registry/devices.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 
 const operator = 'lin.qiao'
@@ -220,4 +227,27 @@ t.test('lists page by id, and by carrier; a suspended carrier still shows its de
   t.equal(new Set(seen).size, 7)
   t.equal((await listDevices(db, { carrier: 'river-post', limit: 10 })).length, 3)
   t.same(await listDevices(db, { carrier: 'no-such', limit: 10 }), [])
+})
+
+t.test('the serial of a suspended device is not registered again, that of a revoked one is', async (t) => {
+  const db = await openTest(t)
+  const { id } = await registerDevice(db, enrolment())
+  await registerDevice(db, enrolment(newKey(), { serial: 'SC-0002' }))
+  await suspendDevice(db, { id, operator, nowMs })
+  const held = { name: 'RegistryError', reason: 'serial suspended', message: /"SC-0001"/ }
+  await t.rejects(registerDevice(db, enrolment()), held)
+  await t.rejects(
+    registerDevice(db, enrolment(newKey(), { outlet: 'old-bridge' })),
+    held,
+    'at another outlet',
+  )
+  await registerDevice(db, enrolment(newKey(), { serial: 'SC-0002' })) // Its first is active.
+  await registerDevice(db, enrolment(newKey(), { carrier: 'river-post' })) // Serials are a carrier's own.
+  const asked = ['SC-0003', 'SC-0001', 'SC-0004'].map((serial) => enrolment(newKey(), { serial }))
+  const { result } = await changes(db, (tx) => enrol(tx, { carrier: 'swift-crane', asked, operator, nowMs }))
+  t.match(result, [{ id: Buffer }, { refused: held }, { id: Buffer }], 'in bulk each stands by itself')
+  await reinstateDevice(db, { id, operator, nowMs })
+  await registerDevice(db, enrolment())
+  await revokeDevice(db, { id, operator, nowMs })
+  await registerDevice(db, enrolment()) // A repaired reader, with a new key.
 })

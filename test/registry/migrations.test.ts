@@ -42,6 +42,17 @@ t.test('from the first version to this one', async (t) => {
   t.match(await listCarriers(db), [
     { id: 'swift-crane', status: 'active', quota: null, reviewAtMs: null, sandboxOf: null },
   ])
+  t.same(await db.selectFrom('redeemed').selectAll().execute(), [])
+  const raws = openSqlite(file)
+  const plan = (query: string) =>
+    raws
+      .prepare(`explain query plan ${query}`)
+      .all()
+      .map(({ detail }) => detail)
+  const ofCarrier = "select * from devices where carrier = 'swift-crane'"
+  t.match(plan(`${ofCarrier} and id > x'00' order by id limit 3`), [/devices_by_id \(carrier=\? AND id>\?\)/])
+  t.match(plan(`${ofCarrier} and serial in ('a', 'b')`), [/devices_by_serial \(carrier=\? AND serial=\?\)/])
+  raws.close()
   t.match(await changesAfter(db, 0, 10), [{ seq: 1, act: '{"act":"carrier.admit"}' }])
   t.same(
     await newsOfCarrier(db, { carrier: 'swift-crane', after: 0, limit: 10 }),

@@ -3,11 +3,14 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { parseBase64url } from '../../src/base/bytes.ts'
 import { dayMs, manualClock, systemClock } from '../../src/base/clock.ts'
+import { admitCarrier } from '../../src/registry/carriers.ts'
 import { changesAfter } from '../../src/registry/changes.ts'
 import { addOperator, type OperatorRole } from '../../src/registry/operators.ts'
+import { openResources } from '../../src/resources.ts'
 import { Refused } from '../../src/sdk/carrier.ts'
 import { openCarrier, openOperator, readerFor, until } from '../helpers/carrier.ts'
 import { parcelOf, startTestGateway, type TestGateway } from '../helpers/gateway.ts'
@@ -169,6 +172,10 @@ t.test('a carrier comes in by two independent reviews and a sandbox, and goes ou
       const move = (name: string) => post(`/v1/carriers/plum-parcel/${name}`, { reason: 'as agreed' })
       t.equal((await move('suspension')).status, 200)
       await bites('its sandbox goes with it', 'refused')
+      t.match(await post(`/v1/carriers/${sandbox}/reinstatement`, { reason: 'as agreed' }), {
+        status: 422,
+        body: { code: 'refused', detail: /"plum-parcel", whose sandbox .* is suspended/ },
+      })
       t.match(await move('suspension'), { status: 422, body: { detail: /suspended already/ } })
       t.equal((await move('reinstatement')).status, 200)
       await bites('reinstated')
@@ -276,11 +283,17 @@ t.test('an application of a wrong form is refused; one that was rejected may be 
   const reviews = '/v1/applications/plum-parcel/reviews'
   t.equal((await post('/v1/applications', application, lin)).status, 200)
   t.match(await post(reviews, { verdict: 'reject', note: 'no plan' }, wei), { body: { status: 'rejected' } })
-  t.equal((await post('/v1/applications', application, lin)).status, 200, 'again')
+  t.equal((await post('/v1/applications', application)).status, 200, 'again, by another')
+  t.match(await post(reviews, { verdict: 'approve', note: 'plan read' }, lin), {
+    status: 422,
+    body: { detail: /"lin.qiao" has filed/ },
+  })
   t.match(await post(reviews, { verdict: 'approve', note: 'plan read' }, wei), { body: { status: 'filed' } })
   const { body } = await operator({ method: 'GET', path: '/v1/applications' })
   t.match(body, {
-    applications: [{ round: 2, filedBy: 'lin.qiao', reviews: [{ operator: 'wei.han' }], proved: [] }],
+    applications: [
+      { round: 2, filedBy: g.first.operator?.name, reviews: [{ operator: 'wei.han' }], proved: [] },
+    ],
   })
 })
 
@@ -313,6 +326,8 @@ t.test('a quota of answers a month is told, used up, and ends nothing but new an
   const third = await ask()
   t.match(third.reply, { status: 403, body: { code: 'quota_used_up', retry: 'never' } })
   t.match(await own.standing(), { quota: { limit: 2, used: 2 } })
+  const again = await device.post('/v1/verify', first.body)
+  t.match(again, { status: 200, headers: { 'idempotent-replayed': 'true' } }, 'the same bytes again')
   t.match(await own.introspect(String(first.reply.body['token'])), { active: true })
   t.equal(
     (await operator({ method: 'PUT', path: '/v1/carriers/swift-crane/terms', body: { quota: 3 } })).status,
@@ -323,3 +338,22 @@ t.test('a quota of answers a month is told, used up, and ends nothing but new an
     'the same reading, unburnt',
   )
 })
+
+t.test(
+  'a gateway in production keeps that it was, and from then on nobody is admitted without review',
+  async (t) => {
+    const g = await startTestGateway(t)
+    const admit = (id: string) =>
+      admitCarrier(g.db, { id, name: 'X', outlets: [], operator: 'founder', nowMs: g.clock.now() })
+    await admit('night-heron')
+    const closers: (() => unknown)[] = []
+    t.teardown(async () => {
+      for (const close of closers.reverse()) await close()
+    })
+    const config = { ...g.config, VOUCHSAFE_MODE: 'production' as const }
+    // It has no signed directory, which a gateway in production needs, and so ends here: after it has kept this.
+    const opening = openResources({ config, clock: g.clock, log: pino({ level: 'silent' }) }, closers)
+    await t.rejects(opening, /directory/)
+    await t.rejects(admit('sea-crow'), { name: 'RegistryError', reason: 'direct admission refused' })
+  },
+)

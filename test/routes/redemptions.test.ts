@@ -135,11 +135,7 @@ t.test(
     }
     const key = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
     const other = { ...body, parcel: printBase64url(parcelOf()) }
-    t.match(
-      await post(key, other),
-      { status: 422, body: { code: 'token_not_redeemable' } },
-      'a wrong call is refused first',
-    )
+    t.match(await post(key, other), { status: 422, body: { code: 'idempotency_key_reused' } })
     const { key: _, spki, pop, ...rest } = readerFor('swift-crane', { serial: 'SC-1' })
     const devices = [{ ...rest, spki: printBase64url(spki), pop: printBase64url(pop) }]
     t.match(await post(key, devices, '/v1/devices'), {
@@ -248,3 +244,41 @@ t.test(
     t.notMatch(told, valid.holder.number, 'nobody is named')
   },
 )
+
+t.test('what was redeemed stays answered to its key, though the token is in force no more', async (t) => {
+  const g = await startTestGateway(t)
+  const device = await g.openDevice()
+  const card = g.cardNamed('valid')
+  const parcel = parcelOf()
+  const { token } = await device.verify(parcel, (context) => card.readChip(context))
+  const raw = openRaw(t, g)
+  const call = {
+    ...{ method: 'POST', path: '/v1/redemptions', headers: { 'idempotency-key': '"lost"' } },
+    body: { token, parcel: printBase64url(parcel) },
+  }
+  const first = await raw(call)
+  t.equal(first.status, 200)
+  await g.knobs.setStatus(card.holder.number, 'lost')
+  const own = openCarrier(t, g)
+  await until(async () => !(await own.introspect(token)).active, 'revoked')
+  const again = await raw(call)
+  t.match(again, { status: 200, headers: { 'idempotent-replayed': 'true' } })
+  t.same(again.body, first.body)
+  const anew = await raw({ ...call, headers: { 'idempotency-key': '"anew"' } })
+  t.match(anew, { status: 422, body: { code: 'token_not_redeemable' } })
+})
+
+t.test('while the bureau’s news cannot be read no token is told to be in force', async (t) => {
+  const g = await startTestGateway(t)
+  const own = openCarrier(t, g)
+  const { token, parcel } = await tokenFor(g, 'valid')
+  t.match(await own.introspect(token), { active: true })
+  await g.knobs.setFaults({ feed: 'error' })
+  await until(async () => (await refusedAs(own.introspect(token))) === 'bureau_unavailable', 'stale')
+  t.equal(await refusedAs(own.redeem(token, parcel)), 'bureau_unavailable')
+  t.same(await own.introspect('x'), { active: false }, 'what is no token is none')
+  t.equal(g.gateway.readiness()['feed'], false)
+  await g.knobs.clearFaults()
+  await until(async () => (await refusedAs(own.introspect(token))) === 'not refused', 'fresh again')
+  t.match(await own.redeem(token, parcel), { redeemedAt: /^2/ })
+})

@@ -142,13 +142,19 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
     return token.startsWith('good') ? claims : undefined
   }
   const revoked = new Set<string>()
+  let fresh = true
   const isRevoked = (jti: string) => revoked.has(jti)
-  const { introspect, size } = createIntrospection({ readAnswer, clock, isRevoked })
+  const { introspect, size } = createIntrospection({ readAnswer, clock, isRevoked, isNewsFresh: () => fresh })
   for (let i = 0; i < 3; i++) t.match(await introspect('good', 'swift-crane'), '"active":true')
   t.equal(asked, 1)
   t.equal(await introspect('good', 'river-post'), undefined)
   for (let i = 0; i < 3; i++) t.equal(await introspect('bad', 'swift-crane'), undefined)
   t.equal(asked, 4, 'what is wrong is never remembered')
+  fresh = false
+  await t.rejects(introspect('good', 'swift-crane'), { code: 'bureau_unavailable' })
+  t.equal(await introspect('bad', 'swift-crane'), undefined, 'a wrong one is wrong whatever the news')
+  asked--
+  fresh = true
   clock.advance(endS * 1000 - clock.now() - 1)
   t.match(await introspect('good', 'swift-crane'), '"active":true')
   clock.advance(1)
