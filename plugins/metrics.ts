@@ -61,6 +61,12 @@ export function createMetrics() {
 
 /** What somebody should look into. */
 const createWarnings = (registers: Registry[]) => ({
+  carriersEnding: new Gauge({
+    name: 'vouchsafe_carriers_ending',
+    help: 'Certificates of carriers that end, and reviews of carriers that are due, within this time',
+    labelNames: ['what', 'within'],
+    registers,
+  }),
   revocationsWaiting: new Gauge({
     name: 'vouchsafe_revocations_waiting',
     help: 'Changes of the bureau whose tokens were not looked for yet; introspection waits for them',

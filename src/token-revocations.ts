@@ -63,8 +63,7 @@ export async function followTokenRevocations(options: Options): Promise<TokenRev
   let running: Promise<void> | undefined
 
   async function lookAtAll(): Promise<void> {
-    for (let due = await follower.take(); due.length > 0 && !closed; due = await follower.take())
-      await follower.look(due)
+    for (let due = follower.take(); due.length > 0 && !closed; due = follower.take()) await follower.look(due)
     await follower.keepDone()
   }
 
@@ -97,6 +96,9 @@ class Follower implements FeedListener {
   #backlog: Due[] = []
   #second: Due[] = []
   #failed: Due[] = []
+  #settling: Promise<void> | undefined
+  /** Every append that was made before is settled (monotonic ms). */
+  #settledAtMs = Number.NEGATIVE_INFINITY
   /** First looks under way. */
   #looking: Due[] = []
   /** Every change up to here was looked at twice, but for those that wait. */
@@ -104,6 +106,8 @@ class Follower implements FeedListener {
   #kept: number
   #keptAt = Number.NEGATIVE_INFINITY
   #begun = false
+  /** Counts the numberings, so that what was begun under one changes nothing of the next. */
+  #generation = 0
 
   constructor(options: Options, done: number) {
     this.#options = options
@@ -114,15 +118,19 @@ class Follower implements FeedListener {
   change(change: FeedChange, head: number): void {
     if (head < this.#done) this.anew() // The bureau has begun its numbering anew while nobody followed.
     if (change.position <= this.#done) return
-    const nowMs = this.#options.clock.mono()
-    const due: Due = { change, looks: 1, atMs: nowMs, sinceMs: nowMs }
+    const { clock, feed } = this.#options
+    const nowMs = clock.mono()
+    // Read late, after a time without news: nobody knows for how long it was there to be read.
+    const sinceMs = feed.isFresh() ? nowMs : Number.NEGATIVE_INFINITY
+    const due: Due = { change, looks: 1, atMs: nowMs, sinceMs }
     if (this.#begun) this.#news.push(due)
     else this.#backlog.push(due)
   }
 
   anew(): void {
+    this.#generation++
     this.#done = 0
-    this.#kept = 0
+    this.#kept = Number.NEGATIVE_INFINITY // So that it is kept that nothing is done with.
     for (const queue of this.#queues()) queue.length = 0
   }
 
@@ -133,35 +141,43 @@ class Follower implements FeedListener {
 
   /** How long the change has waited that waits longest for its first look; 0 if none does. */
   waitsMs(): number {
-    const oldest = [this.#backlog[0], this.#news[0], this.#looking[0], ...firstsOf(this.#failed)]
+    const oldest = [this.#backlog[0], this.#news[0], ...this.#looking, ...firstsOf(this.#failed)]
     const nowMs = this.#options.clock.mono()
     return Math.max(0, ...oldest.map((one) => (one ? nowMs - one.sinceMs : 0)))
   }
 
   /** Takes what is due now, at most `atOnce`; nothing before the feed was read to its head. */
-  async take(): Promise<Due[]> {
-    const { clock, ledger } = this.#options
+  take(): Due[] {
+    const { clock } = this.#options
     this.#begin()
     if (!this.#begun) return []
     const nowMs = clock.mono()
     const due: Due[] = []
-    const ready = (queue: readonly Due[]) => {
-      const later = queue.findIndex(({ atMs }) => atMs > nowMs)
-      return Math.min(later < 0 ? queue.length : later, atOnce - due.length)
-    }
+    // What was on its way when the change came is durable by a second look, or never will be.
+    const [second] = this.#second
+    if (second && second.atMs <= nowMs && second.atMs > this.#settledAtMs) this.#settling ??= this.#settle()
     for (const queue of this.#queues()) {
-      const count = ready(queue)
-      // What was on its way when the change came is durable by a second look, or never will be.
-      if (queue === this.#second && count > 0) await ledger.settled()
-      due.push(...queue.splice(0, count))
+      const limitMs = queue === this.#second ? Math.min(nowMs, this.#settledAtMs) : nowMs
+      const later = queue.findIndex(({ atMs }) => atMs > limitMs)
+      due.push(...queue.splice(0, Math.min(later < 0 ? queue.length : later, atOnce - due.length)))
     }
     this.#looking = firstsOf(due)
     return due
   }
 
+  /** Waits until the second looks that are due now may be taken. */
+  async #settle(): Promise<void> {
+    const { clock, ledger } = this.#options
+    const atMs = clock.mono()
+    await ledger.settled()
+    this.#settledAtMs = atMs
+    this.#settling = undefined
+  }
+
   /** One look at each change; what fails is looked at again and holds up no other. */
   async look(due: readonly Due[]): Promise<void> {
     const { db, clock, onError } = this.#options
+    const generation = this.#generation
     const tokens: TokenToRevoke[] = []
     const looked: Due[] = []
     for (const one of due) {
@@ -170,18 +186,19 @@ class Follower implements FeedListener {
         looked.push(one)
       } catch (cause) {
         onError(cause)
-        this.#again([one])
+        if (generation === this.#generation) this.#again([one])
       }
       await turn() // A search takes its time in this thread: others have theirs between two.
     }
     try {
       await revokeTokens(db, { tokens, nowMs: clock.now() })
     } catch (cause) {
-      this.#again(looked)
+      if (generation === this.#generation) this.#again(looked)
       throw cause
     } finally {
       this.#looking = []
     }
+    if (generation !== this.#generation) return
     // Dying before this: the changes are looked at again, and what is revoked stays so.
     for (const { change, looks, sinceMs } of looked) {
       if (looks === 1) this.#second.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs, sinceMs })
@@ -197,9 +214,10 @@ class Follower implements FeedListener {
     for (const queue of this.#queues())
       for (const { change } of queue) safe = Math.min(safe, change.position - 1)
     if (safe <= this.#kept) return
+    const generation = this.#generation
     this.#keptAt = clock.mono()
     await keepFeedPosition(db, safe)
-    this.#kept = safe
+    if (generation === this.#generation) this.#kept = safe
   }
 
   #queues = () => [this.#news, this.#second, this.#failed, this.#backlog]
@@ -222,7 +240,7 @@ class Follower implements FeedListener {
 
 /** Tokens in force that say yes about whom a change names. */
 async function tokensOf(options: Options, change: FeedChange): Promise<TokenToRevoke[]> {
-  const { clock, ledger, tagKeyOf, recordKeyOf } = options
+  const { clock, ledger, tagKeyOf, recordKeyOf, onError } = options
   const sinceMs = clock.now() - tokenLifeMs
   const indices = new Set<number>()
   for (let day = epochOf(sinceMs, dayMs); day <= epochOf(clock.now(), dayMs); day++) {
@@ -242,8 +260,12 @@ async function tokensOf(options: Options, change: FeedChange): Promise<TokenToRe
     const row = ledger.readPrivate(index)
     const key = row && (await recordKeyOf(row.day))
     const who = row && key && parsePrivate(openRow(key, row.day, row.blob) ?? Buffer.alloc(0))?.who
-    if (!who) throw new Error(`The private row of entry ${index} cannot be opened: its token is not revoked`)
-    tokens.push({ jti: who.jti, carrier: who.carrier, endsAtMs: entry.timeMs + tokenLifeMs })
+    const endsAtMs = entry.timeMs + tokenLifeMs
+    if (who) tokens.push({ jti: who.jti, carrier: who.carrier, endsAtMs })
+    else if (entry.jtiHash) {
+      onError(new Error(`The private row of entry ${index} cannot be opened: its carrier is not told`))
+      tokens.push({ jti: entry.jtiHash, carrier: undefined, endsAtMs })
+    }
   }
   return tokens
 }

@@ -11,6 +11,7 @@ import type { FeedChange } from '../src/bureau/protocol.ts'
 import { deriveJti } from '../src/ledger/entry.ts'
 import { openLedger, type VerifyEntry } from '../src/ledger/ledger.ts'
 import { admitCarrier } from '../src/registry/carriers.ts'
+import { createRegistryReader } from '../src/registry/reader.ts'
 import { readFeedPosition, readRevokedTokens } from '../src/registry/revoked-tokens.ts'
 import { openRegistry } from '../src/registry/schema.ts'
 import { followTokenRevocations } from '../src/token-revocations.ts'
@@ -167,32 +168,59 @@ t.test(
   },
 )
 
-t.test('a row that cannot be opened is told of and tried again; the others are not held up', async (t) => {
+t.test('a search that fails is tried again, and holds up no other', async (t) => {
   const p = await makePlace(t)
   const { feed, lost } = createFeed()
   const [bad, good] = [await p.answer(person), await p.answer(other)]
-  const options = p.options(feed)
   let broken = true
-  const readPrivate = (index: number) => {
-    const row = p.ledger.readPrivate(index)
-    return broken && index === 0 && row ? { ...row, blob: Buffer.alloc(60) } : row
-  }
   const ledger = {
-    readPrivate,
     readEntry: (index: number) => p.ledger.readEntry(index),
+    readPrivate(index: number) {
+      if (broken && index === 0) throw new Error('the disk is gone')
+      return p.ledger.readPrivate(index)
+    },
     settled: () => p.ledger.settled(),
     indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
       p.ledger.indicesOfTag(kind, tag, since),
   }
-  const follower = await followTokenRevocations({ ...options, ledger })
+  const options = { ...p.options(feed), ledger }
+  const follower = await followTokenRevocations(options)
   t.teardown(() => follower.close())
   lost(person.number)
   lost(other.number)
   await until(async () => (await p.revoked()).includes(good), 'the good one')
-  t.match(p.faults, [/cannot be opened/])
+  t.match(p.faults, [/disk is gone/])
+  p.clock.advance(251)
+  t.equal(follower.isFresh(), false, 'it was not looked at')
   broken = false
   p.clock.advance(1100)
   await until(async () => (await p.revoked()).includes(bad), 'tried again')
+})
+
+t.test('a token whose private row cannot be opened is revoked by its hash', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost } = createFeed()
+  const jti = await p.answer(person)
+  const ledger = {
+    readEntry: (index: number) => p.ledger.readEntry(index),
+    readPrivate(index: number) {
+      const row = p.ledger.readPrivate(index)
+      return row && { ...row, blob: Buffer.alloc(60) }
+    },
+    settled: () => p.ledger.settled(),
+    indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
+      p.ledger.indicesOfTag(kind, tag, since),
+  }
+  const reader = createRegistryReader({ db: p.db, clock: p.clock })
+  await reader.start()
+  const follower = await followTokenRevocations({ ...p.options(feed), ledger })
+  t.teardown(() => Promise.all([follower.close(), reader.close()]))
+  lost(person.number)
+  await until(async () => (await p.revoked()).length === 1, 'revoked')
+  t.match(p.faults, [/its carrier is not told/])
+  await reader.poll()
+  t.equal(reader.isTokenRevoked(jti), true)
+  t.equal(reader.isTokenRevoked(printBase64url(randomBytes(16))), false)
 })
 
 t.test('two gateways that find the same revoke it once', async (t) => {
@@ -232,6 +260,11 @@ t.test('an append that hangs is waited for by the second look, however long', as
   await sleep(200)
   const late = await p.answer(person)
   t.same(await p.revoked(), [])
+  const soon = { ...person, number: '780001199001010034' }
+  const next = await p.answer(soon)
+  lost(soon.number)
+  await until(async () => (await p.revoked()).includes(next), 'first looks go on')
+  t.ok(follower.isFresh())
   settle()
   await until(async () => (await p.revoked()).includes(late), 'found')
 })
@@ -263,15 +296,15 @@ t.test(
     for (let i = 0; i < 300; i++) lost(other.number)
     t.equal(follower.isFresh(), false, 'the feed is not')
     fresh = true
-    t.equal(follower.isFresh(), true, 'they have come just now')
-    p.clock.advance(251)
-    t.equal(follower.isFresh(), false, 'they wait')
-    await until(() => looked.length > 0, 'begun')
-    lost(person.number)
+    t.equal(follower.isFresh(), false, 'nobody knows for how long they were there')
     await until(async () => (await p.revoked()).includes(token), 'the new one')
     const at = looked.findIndex((tag) => tag !== looked[0])
     t.ok(at < 150, `after ${at} looks, not after all`)
     await until(() => follower.isFresh(), 'all looked at')
+    lost(person.number)
+    t.equal(follower.isFresh(), true, 'it has come just now')
+    p.clock.advance(251)
+    t.equal(follower.isFresh(), false, 'it waits')
     t.ok(Math.max(...counts) >= 300 - 64)
   },
 )

@@ -110,3 +110,22 @@ export async function revokedSerials(db: RegistryDb, nowMs: number): Promise<Rea
     .execute()
   return new Set(rows.map((row) => row.serial))
 }
+
+/** When what carriers hold comes to an end: active certificates, and reviews of active carriers; Unix ms. */
+export async function readEnds(db: RegistryDb): Promise<{ certificate: number[]; review: number[] }> {
+  const certificates = await db
+    .selectFrom('certificates')
+    .select('not_after')
+    .where('status', '=', 'active')
+    .execute()
+  const reviews = await db
+    .selectFrom('carriers')
+    .select('review_at')
+    .where('status', '=', 'active')
+    .where('review_at', 'is not', null)
+    .execute()
+  return {
+    certificate: certificates.map((row) => Number(row.not_after)),
+    review: reviews.map((row) => Number(row.review_at)),
+  }
+}

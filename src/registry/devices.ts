@@ -228,13 +228,23 @@ const act = async (db: RegistryDb, given: Parameters<typeof setDeviceStatus>[1])
 export const revocation = (given: OfDevice): Parameters<typeof setDeviceStatus>[1] => ({
   ...given,
   ...{ act: 'device.revoke', status: 'revoked' as const },
-  mayFollow: (standing) =>
-    standing === 'revoked'
-      ? new RegistryError(
-          `Device ${printBase64url(given.id)} is revoked already; nothing was changed.`,
-          'device already revoked',
-        )
-      : undefined,
+  mayFollow(standing) {
+    const name = printBase64url(given.id)
+    if (standing === 'revoked') {
+      return new RegistryError(
+        `Device ${name} is revoked already; nothing was changed.`,
+        'device already revoked',
+      )
+    }
+    // Else its carrier could have the same handheld back under a new key.
+    if (standing === 'suspended' && given.carrier !== undefined) {
+      return new RegistryError(
+        `Device ${name} is suspended, and does nothing; an operator decides about it.`,
+        'device not active',
+      )
+    }
+    return undefined
+  },
 })
 
 /**
@@ -275,7 +285,7 @@ const notActive = (id: Buffer, standing: string) =>
     'device not active',
   )
 
-/** Revokes what is not revoked yet of the devices of an outlet; one act each. */
+/** Revokes the active devices of an outlet; one act each. What is suspended is an operator's to decide about. */
 export async function revokeOutlet(
   tx: Tx,
   given: By & { carrier: string; outlet: string },
@@ -287,7 +297,7 @@ export async function revokeOutlet(
     .set({ status: 'revoked' })
     .where('carrier', '=', carrier)
     .where('outlet', '=', outlet)
-    .where('status', '!=', 'revoked')
+    .where('status', '=', 'active')
     .returning('id')
     .execute()
   const ids = rows.map(({ id }) => Buffer.from(id))

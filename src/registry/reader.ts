@@ -1,7 +1,7 @@
 // One process's view of the registry: bounded records in memory, kept honest by polling the change feed
 // (PROTOCOL sections 0.5, 12). News counts from when its poll began, not from when it ended.
 import type { KeyObject } from 'node:crypto'
-import { printBase64url } from '../base/bytes.ts'
+import { printBase64url, sha256 } from '../base/bytes.ts'
 import { type Clock, dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { importP256Spki } from '../base/p256.ts'
@@ -126,7 +126,10 @@ function followRevoked(db: RegistryDb, clock: Clock) {
       dueAt = Number.NEGATIVE_INFINITY
     },
     hasCertificate: (serial: string) => certificates.has(serial),
-    hasToken: (jti: string) => tokens.has(jti),
+    hasToken(jti: string): boolean {
+      if (tokens.size === 0) return false
+      return tokens.has(jti) || tokens.has(printBase64url(sha256(Buffer.from(jti, 'base64url'))))
+    },
   }
 }
 

@@ -7,8 +7,11 @@ import type { RegistryDb } from './schema.ts'
 /** Who acts when the bureau's feed does. */
 const feedActor = 'system:feed'
 
-/** `jti` 16 bytes; `endsAtMs` is the token's own end, after which the row is of no use. */
-export type TokenToRevoke = { jti: Buffer; carrier: string; endsAtMs: number }
+/**
+ * `jti` 16 bytes, or SHA-256 of it where the row that would tell it cannot be opened, and with it no carrier;
+ * `endsAtMs` is the token's own end, after which the row is of no use.
+ */
+export type TokenToRevoke = { jti: Buffer; carrier: string | undefined; endsAtMs: number }
 
 /** Revokes what is not revoked yet; each is a change and news to its carrier. Resolves to how many were. */
 export async function revokeTokens(
@@ -20,7 +23,7 @@ export async function revokeTokens(
   const { result } = await changes(db, async (tx, firstSeq) => {
     const acts: Described[] = []
     for (const { jti, carrier, endsAtMs } of tokens) {
-      const row = { jti, carrier, seq: firstSeq + acts.length, ends_at: endsAtMs }
+      const row = { jti, carrier: carrier ?? '', seq: firstSeq + acts.length, ends_at: endsAtMs }
       const made = await tx
         .insertInto('revoked_tokens')
         .values(row)
@@ -29,14 +32,15 @@ export async function revokeTokens(
       if (Number(made.numInsertedOrUpdatedRows ?? 0) === 0) continue // Another gateway came first.
       const subject = printBase64url(jti)
       const act = { act: 'token.revoke', jti: subject }
-      acts.push({ kind: 'token', subject, operator: feedActor, nowMs, act, carrier })
+      const whose = carrier === undefined ? {} : { carrier }
+      acts.push({ kind: 'token', subject, operator: feedActor, nowMs, act, ...whose })
     }
     return { result: acts.length, acts }
   })
   return result
 }
 
-/** Token ids (base64url) that are revoked and whose tokens have not ended. */
+/** Token ids, or their hashes (base64url), that are revoked and whose tokens have not ended. */
 export async function readRevokedTokens(db: RegistryDb, nowMs: number): Promise<string[]> {
   const rows = await db.selectFrom('revoked_tokens').select('jti').where('ends_at', '>', nowMs).execute()
   return rows.map(({ jti }) => printBase64url(Buffer.from(jti)))

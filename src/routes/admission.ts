@@ -8,6 +8,7 @@ import { present } from '../base/assert.ts'
 import { parseBase64url } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
+import { warningOf } from '../pki/ending.ts'
 import {
   admitApplicant,
   fileApplication,
@@ -79,8 +80,13 @@ const ListedApplication = object({
 const ListedCarrier = object({
   ...{ id: Type.String(), name: Label, status: Type.String(), admittedAt: Time },
   ...{ sandboxOf: Nullable(Type.String()), conditions: Nullable(Label), quota: Nullable(Type.Integer()) },
-  ...{ reviewAt: Nullable(Time), outlets: Type.Array(Type.String()) },
-  certificates: Type.Array(object({ serial: Type.String(), status: Type.String(), notAfter: Time })),
+  ...{ reviewAt: Nullable(Time), reviewWarning: Nullable(Type.String()), outlets: Type.Array(Type.String()) },
+  certificates: Type.Array(
+    object({
+      ...{ serial: Type.String(), status: Type.String(), notAfter: Time },
+      warning: Nullable(Type.String()),
+    }),
+  ),
 })
 
 const answers = (schema: ReturnType<typeof object>) => ({
@@ -169,7 +175,7 @@ function addApplications(app: App, { db, by }: Tools): void {
   )
 }
 
-function addStanding(app: App, { db, by }: Tools): void {
+function addStanding(app: App, { db, clock, by }: Tools): void {
   app.get(
     '/v1/carriers',
     {
@@ -184,8 +190,10 @@ function addStanding(app: App, { db, by }: Tools): void {
         ...carrier,
         admittedAt: printTime(admittedAtMs),
         reviewAt: reviewAtMs === null ? null : printTime(reviewAtMs),
+        reviewWarning: reviewAtMs === null ? null : warningOf(reviewAtMs, clock.now()),
         certificates: (certificates.get(carrier.id) ?? []).map(({ serial, status, notAfterMs }) => {
-          return { serial, status, notAfter: printTime(notAfterMs) }
+          const warning = status === 'active' ? warningOf(notAfterMs, clock.now()) : null
+          return { serial, status, notAfter: printTime(notAfterMs), warning }
         }),
       }))
       return { carriers }

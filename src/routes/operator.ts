@@ -3,10 +3,26 @@ import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
 import type { Metrics } from '../../plugins/metrics.ts'
 import type {} from '../../plugins/operator-auth.ts'
+import type { Clock } from '../base/clock.ts'
+import { warnings } from '../pki/ending.ts'
+import { readEnds } from '../registry/certificates.ts'
+import type { RegistryDb } from '../registry/schema.ts'
 import type { Readiness } from './health.ts'
 import { problems } from './schemas.ts'
 
-const routes: FastifyPluginAsync<{ metrics: Metrics; readiness: Readiness }> = async (app, options) => {
+export type MetricsRoutes = { metrics: Metrics; readiness: Readiness; db: RegistryDb; clock: Clock }
+
+/** How much of what carriers hold ends soon; what has ended already is not soon. */
+async function countEnding({ metrics, db, clock }: MetricsRoutes): Promise<void> {
+  const nowMs = clock.now()
+  for (const [what, ends] of Object.entries(await readEnds(db)))
+    for (const [within, ms] of warnings) {
+      const ending = ends.filter((endMs) => endMs > nowMs && endMs - nowMs <= ms)
+      metrics.carriersEnding.set({ what, within }, ending.length)
+    }
+}
+
+const routes: FastifyPluginAsync<MetricsRoutes> = async (app, options) => {
   const { metrics, readiness } = options
   app.get(
     '/metrics',
@@ -22,6 +38,7 @@ const routes: FastifyPluginAsync<{ metrics: Metrics; readiness: Readiness }> = a
     },
     async (_, reply) => {
       for (const [part, up] of Object.entries(readiness())) metrics.ready.set({ part }, up ? 1 : 0)
+      await countEnding(options)
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics())
     },
   )

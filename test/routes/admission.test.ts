@@ -119,6 +119,9 @@ t.test('a carrier comes in by two independent reviews and a sandbox, and goes ou
     t.equal(await refusedAs(show('undecided', yes.token)), 'refused', 'nothing was left undecided')
     t.equal(await refusedAs(show('audit', yes.token)), 'refused', 'no receipt')
     t.equal(await refusedAs(show('no', 'x')), 'refused')
+    const theirs = openCarrier(t, g, 'river-post')
+    const shown = theirs.showOutcome({ outcome: 'no', token: no.token })
+    t.equal(await refusedAs(shown), 'refused', 'a token of another, by one that is no sandbox')
     await own.redeem(yes.token, yes.parcel)
     t.match(await show('yes', yes.token), { proved: ['yes'], missing: ['no', 'undecided', 'audit'] })
     t.match(await show('no', no.token), { missing: ['undecided', 'audit'] })
@@ -319,6 +322,16 @@ t.test('a quota of answers a month is told, used up, and ends nothing but new an
     ...{ quota: { limit: 2, used: 0 }, conditions: 'in uniform only' },
     ...{ reviewAt: soon, reviewWarning: '7_days' },
   })
+  const listed = await operator({ method: 'GET', path: '/v1/carriers' })
+  const row = (listed.body['carriers'] as Record<string, unknown>[]).find(({ id }) => id === 'swift-crane')
+  t.match(row, { reviewWarning: '7_days', certificates: [{ status: 'active', warning: null }] })
+  const { name, secret } = g.first.operator ?? { name: '', secret: '' }
+  const authorization = `Basic ${btoa(`${name}:${secret}`)}`
+  const told = await fetch(`http://127.0.0.1:${g.ports.operator}/metrics`, { headers: { authorization } })
+  const metrics = await told.text()
+  t.match(metrics, 'vouchsafe_carriers_ending{what="review",within="7_days"} 1')
+  t.match(metrics, 'vouchsafe_carriers_ending{what="review",within="1_day"} 0')
+  t.match(metrics, 'vouchsafe_carriers_ending{what="certificate",within="30_days"} 0')
   const first = await ask()
   t.match(first.reply, { status: 200 })
   t.match((await ask()).reply, { status: 200 })

@@ -187,3 +187,61 @@ t.test(
     t.equal((await move('reinstatement')).status, 200)
   },
 )
+
+t.test('pages of a list go on where the last one ended, and never into another carrier', async (t) => {
+  const g = await startTestGateway(t)
+  const [own, raw] = [openCarrier(t, g), openRaw(t, g)]
+  await own.registerDevices(
+    Array.from({ length: 5 }, (_, i) => readerFor('swift-crane', { serial: `SC-${i}` })),
+  )
+  const theirs = openCarrier(t, g, 'river-post')
+  const [other] = await theirs.registerDevices([
+    readerFor('river-post', { serial: 'RP-1', outlet: 'old-bridge' }),
+  ])
+  type Page = { devices: { device: string }[]; next: string | null }
+  const seen: string[] = []
+  let after = ''
+  for (let pages = 1; ; pages++) {
+    const { body } = await raw({ method: 'GET', path: `/v1/devices?limit=2${after && `&after=${after}`}` })
+    const page = body as Page
+    seen.push(...page.devices.map(({ device }) => device))
+    if (page.next === null) {
+      t.equal(pages, 3, 'six, with the demo device')
+      break
+    }
+    after = page.next
+  }
+  t.equal(new Set(seen).size, 6)
+  t.notOk(seen.includes(other?.device ?? ''))
+  t.same(await collect(own.listDevices({ outlet: 'old-bridge' })), [], 'an outlet of the other')
+  const path = `/v1/devices?after=${other?.device}`
+  const beyond = (await raw({ method: 'GET', path })).body as Page
+  t.notOk(
+    beyond.devices.some(({ device }) => device === other?.device),
+    'by the cursor of the other',
+  )
+})
+
+t.test('what is suspended its carrier cannot revoke, and so not register anew', async (t) => {
+  const g = await startTestGateway(t)
+  const own = openCarrier(t, g)
+  const [first, second] = await own.registerDevices([
+    readerFor('swift-crane', { serial: 'SC-1' }),
+    readerFor('swift-crane', { serial: 'SC-2' }),
+  ])
+  const path = `/v1/devices/${first?.device}/suspension`
+  t.equal((await openOperator(g)({ method: 'POST', path, body: { reason: 'refusals' } })).status, 200)
+  t.equal(await refusedAs(own.revokeDevices({ device: first?.device ?? '' })), 'refused')
+  const revoked = await own.revokeDevices({ outlet: 'harbour' })
+  t.ok(revoked.includes(second?.device ?? '') && !revoked.includes(first?.device ?? ''))
+  t.match(await own.registerDevices([readerFor('swift-crane', { serial: 'SC-1' })]), [
+    { refused: 'serial_suspended' },
+  ])
+  const back = {
+    method: 'POST',
+    path: `/v1/devices/${first?.device}/reinstatement`,
+    body: { reason: 'seen' },
+  }
+  t.equal((await openOperator(g)(back)).status, 200)
+  t.same(await own.revokeDevices({ device: first?.device ?? '' }), [first?.device])
+})

@@ -152,29 +152,38 @@ t.test(
   },
 )
 
-t.test(
-  'of two calls at once with one key, one is told that it is in flight; a refusal leaves no answer',
-  async (t) => {
-    const g = await startTestGateway(t)
-    const { raw, body, path } = await callOf(t, g)
-    const headers = { 'idempotency-key': '"k"' }
-    const replies = await Promise.all([1, 2, 3].map(() => raw({ method: 'POST', path, headers, body })))
-    const statuses = replies.map(({ status }) => status).sort()
-    t.equal(statuses[0], 200)
-    t.ok(statuses.includes(409), `in flight: ${statuses}`)
+t.test('a refusal leaves no answer: the key is free still', async (t) => {
+  const g = await startTestGateway(t)
+  const raw = openRaw(t, g)
+  const put = { method: 'PUT', headers: { 'idempotency-key': '"p"' }, body: { count: 1 } }
+  t.equal((await raw({ ...put, path: `/v1/acceptances/${today()}/nowhere` })).status, 404)
+  t.equal((await raw({ ...put, path: `/v1/acceptances/${today()}/harbour` })).status, 200)
+})
+
+t.test('every call that changes something needs a key', async (t) => {
+  const g = await startTestGateway(t)
+  const raw = openRaw(t, g)
+  const { token, parcel } = await tokenFor(g, 'valid')
+  const { key: _, spki, pop, ...rest } = readerFor('swift-crane', { serial: 'SC-1' })
+  const device = { ...rest, spki: printBase64url(spki), pop: printBase64url(pop) }
+  const id = 'A'.repeat(22)
+  for (const [method, path, body] of [
+    ['POST', '/v1/devices', [device]],
+    ['POST', `/v1/devices/${id}/rotation`, { spki: device.spki, byOld: device.pop, byNew: device.pop }],
+    ['DELETE', `/v1/devices/${id}`, undefined],
+    ['DELETE', '/v1/devices?outlet=harbour', undefined],
+    ['POST', '/v1/redemptions', { token, parcel: printBase64url(parcel) }],
+    ['PUT', `/v1/acceptances/${today()}/harbour`, { count: 1 }],
+    ['POST', '/v1/conformance', { outcome: 'no', token }],
+  ] as const) {
+    const reply = await raw({ method, path, body })
     t.match(
-      replies.find(({ status }) => status === 409),
-      { body: { code: 'in_progress', retry: 'same' } },
+      reply,
+      { status: 400, body: { code: 'idempotency_key_missing', retry: 'never' } },
+      `${method} ${path}`,
     )
-    const put = { method: 'PUT', headers: { 'idempotency-key': '"p"' }, body: { count: 1 } }
-    t.equal((await raw({ ...put, path: `/v1/acceptances/${today()}/nowhere` })).status, 404)
-    t.equal(
-      (await raw({ ...put, path: `/v1/acceptances/${today()}/harbour` })).status,
-      200,
-      'the key is free still',
-    )
-  },
-)
+  }
+})
 
 t.test('an answer is kept 24 h, in the transaction that it tells of', async (t) => {
   const db = await openRegistry(`${t.testdir()}/registry.db`)

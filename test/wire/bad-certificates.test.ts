@@ -325,6 +325,18 @@ t.test('the good twins are let in, so that the refusals mean something', async (
     ['serial of 20 bytes', ca.issueOdd({ serial: `0x7${'1'.repeat(39)}` })],
     ['what openssl made the folder’s CA do', named(g, 'carrier-swift-crane')],
   ]
+  // The gateway is in this process: it stood still while openssl made keys.
+  await until(
+    t,
+    async () => {
+      const reply = await ask(g.ports.carrier, {
+        ...named(g, 'carrier-swift-crane'),
+        ca: g.file('gateway-ca.crt'),
+      })
+      return reply !== 'closed' && reply.status === 200
+    },
+    'not overloaded any more',
+  )
   for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
     for (const [name, pem] of table) {
       const tls = { ...pem, minVersion: version, maxVersion: version, ca: g.file('gateway-ca.crt') }
