@@ -36,6 +36,7 @@ export async function startGateway(options: {
     LOG_LEVEL: 'warn',
     MALLOC_ARENA_MAX: '2',
     MALLOC_TRIM_THRESHOLD_: '131072',
+    MALLOC_MMAP_THRESHOLD_: '32768',
     ...options.env,
   })
   const child = spawn(process.execPath, [...flags, launch, 'serve'], {

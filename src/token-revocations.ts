@@ -136,11 +136,13 @@ class Follower implements FeedListener {
 
   /** Changes that were not looked at yet. */
   waiting(): number {
-    return this.#news.length + this.#backlog.length + firstsOf(this.#failed).length + this.#looking.length
+    const failed = this.#failed.length === 0 ? 0 : firstsOf(this.#failed).length
+    return this.#news.length + this.#backlog.length + failed + this.#looking.length
   }
 
-  /** How long the change has waited that waits longest for its first look; 0 if none does. */
+  /** How long the change has waited that waits longest for its first look; 0 if none does. Asked with each token. */
   waitsMs(): number {
+    if (this.waiting() === 0) return 0
     const oldest = [this.#backlog[0], this.#news[0], ...this.#looking, ...firstsOf(this.#failed)]
     const nowMs = this.#options.clock.mono()
     return Math.max(0, ...oldest.map((one) => (one ? nowMs - one.sinceMs : 0)))

@@ -63,7 +63,8 @@ export const limits = {
   checkpointEveryMs: 800,
   consumedKeepMs: 3_600_000,
   // Misuse: what a device may do before it is suspended
-  refusalMinutes: 10,
+  /** Of which the first has begun at least ten minutes ago: none of the last ten is missed. */
+  refusalMinutes: 11,
   peopleDays: 7,
   /** Far beyond its norm: so many times as many people as on a usual day. */
   peopleTimesNormMax: 4,

@@ -4,7 +4,7 @@ import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
 import type { Counters } from './store.ts'
 
-/** Refusals by minute, of the last ten. */
+/** Refusals by minute, of the newest `limits.refusalMinutes`. */
 type Refusals = Map<number, number>
 
 /** The people of a device's newest day, and how many those before it had. */

@@ -143,14 +143,14 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
     },
   )
 
-  t.test('refusals of one device in ten minutes add up, those of the eleventh are gone', async (t) => {
+  t.test('refusals of one device in ten minutes add up, those of the twelfth are gone', async (t) => {
     const { store } = await open(t)
     const [one, other] = [device(), device()]
     t.equal(await store.addRefusal(one, minute), 1)
     t.equal(await store.addRefusal(one, minute), 2)
     t.equal(await store.addRefusal(other, minute), 1, 'another device has a count of its own')
-    for (let i = 1; i <= 9; i += 1) t.equal(await store.addRefusal(one, minute + i), 2 + i)
-    t.equal(await store.addRefusal(one, minute + 10), 10, 'the first minute counts no more')
+    for (let i = 1; i <= 10; i += 1) t.equal(await store.addRefusal(one, minute + i), 2 + i)
+    t.equal(await store.addRefusal(one, minute + 11), 11, 'the first minute counts no more')
     t.equal(await store.addRefusal(one, minute + 25), 1)
   })
 
