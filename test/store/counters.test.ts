@@ -26,7 +26,9 @@ t.test('refusals of random minutes, held against a list of all, always agree', a
       for (const { who, passed } of steps) {
         minute += passed
         all.push({ who, minute })
-        const plain = all.filter((one) => one.who === who && one.minute > minute - 10).length
+        const plain = all.filter(
+          (one) => one.who === who && one.minute > minute - limits.refusalMinutes,
+        ).length
         assert.equal(await counters.addRefusal(device(who), minute), plain)
       }
     }),

@@ -113,6 +113,7 @@ t.test('refusals eleven minutes apart do not add up', async (t) => {
   await refuse(t, g, device, 5)
   clock.skip(660_000)
   await sleep(1000) // The registry's news must be of after the skip.
+  await device.logIn() // Its challenges have ended.
   await refuse(t, g, device, 5)
   t.same(alertsOf(g), [])
   await refuse(t, g, device, 1)
@@ -278,7 +279,7 @@ t.test('a canary is held as long as each other no', async (t) => {
     }
   }
   const held = Object.values(least)
-  t.ok(Math.min(...held) >= 149.5, `none before 150 ms: ${JSON.stringify(least)}`)
+  t.ok(Math.min(...held) >= 149, `none before 150 ms, but for a timer's rounding: ${JSON.stringify(least)}`)
   t.ok(Math.max(...held) - Math.min(...held) < 45, `within one step of the grid: ${JSON.stringify(least)}`)
 })
 
