@@ -276,12 +276,6 @@ export function makeCardCrl(issuer: Issued, content: CrlContent): Buffer {
   return signed(tbs, issuer.privateKey)
 }
 
-/** Wraps DER in PEM with lines of 64 characters (RFC 7468). */
-export function printPem(label: string, der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
-}
-
 /** DER of the first block of that label. @throws Error if there is none */
 export function readPem(label: string, text: string): Buffer {
   const body = text.trim().split(`-----BEGIN ${label}-----`)[1]?.split(`-----END ${label}-----`)[0]

@@ -9,30 +9,18 @@ import {
   randomBytes,
   X509Certificate,
 } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { present } from '../src/base/assert.ts'
 import { printBase64url } from '../src/base/bytes.ts'
 import { dayMs, hourMs } from '../src/base/clock.ts'
+import { syncFolder, temporaryPattern, withFolderLock, writeWhole } from '../src/base/folder.ts'
+import { printPem } from '../src/base/pem.ts'
 import {
   type Issued,
   makeCardCrl,
   makeCardIssuer,
   makeDocumentSigner,
-  printPem,
   readPem,
   serialOf,
   usagePeriodOf,
@@ -58,10 +46,6 @@ type Work = {
 /** Certificates begin a little early: two machines never agree to the second. */
 const skewMs = hourMs
 const caWarnMs = 90 * dayMs
-const lockTries = 500
-const lockTryMs = 20
-const sqliteBusy = 5
-const temporaryPattern = /^\..+\.[0-9a-f]{12}\.tmp$/
 
 /**
  * Brings the development PKI in `directory` up to date. Safe when several processes start at once.
@@ -83,13 +67,13 @@ export async function ensureDevPki(options: {
     authorities: new Map(),
     signers: new Map(),
   }
-  await locked(directory, async () => {
+  await withFolderLock(directory, async () => {
     for (const file of readdirSync(directory)) {
       // Under the lock nobody else is writing, so this is what a crash left.
       if (temporaryPattern.test(file)) rmSync(join(directory, file))
     }
     for (const entry of plan.hierarchy) await ensureEntry(work, entry)
-    syncDirectory(directory)
+    syncFolder(directory)
     checkModes(work)
   })
   return { made: work.made, warnings: work.warnings }
@@ -333,60 +317,14 @@ function writePair(work: Work, entry: { name: string; what: string }, issued: Is
 const writeKey = (work: Work, name: string, key: KeyObject) =>
   write(work, `${name}.key`, key.export({ format: 'pem', type: 'pkcs8' }).toString())
 
-/** Writes a file whole: no reader and no crash ever sees half of it. Keys are for their owner only. */
-function write(work: Work, file: string, text: string): void {
-  const temporary = join(work.directory, `.${file}.${randomBytes(6).toString('hex')}.tmp`)
-  const fd = openSync(temporary, 'wx', file.endsWith('.key') ? 0o600 : 0o644)
-  try {
-    writeFileSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-  renameSync(temporary, join(work.directory, file))
-}
-
-function syncDirectory(directory: string): void {
-  const fd = openSync(directory, 'r')
-  fsyncSync(fd)
-  closeSync(fd)
-}
+/** Keys are for their owner only. */
+const write = (work: Work, file: string, text: string) =>
+  writeWhole(work.directory, file, { text, mode: file.endsWith('.key') ? 0o600 : 0o644 })
 
 function checkModes(work: Work): void {
   const keys = readdirSync(work.directory).filter((file) => file.endsWith('.key'))
   for (const path of [work.directory, ...keys.map((file) => join(work.directory, file))]) {
     if ((statSync(path).mode & 0o077) === 0) continue
     work.warnings.push(`${path} is open to others on this machine. Fix: chmod go= ${path}`)
-  }
-}
-
-/**
- * Runs `run` while holding an exclusive lock on the folder. The lock is SQLite's on an empty file: the
- * kernel drops it when its process dies, so there are no stale locks to detect. Waits without blocking,
- * because the holder may be another call in this very process.
- */
-async function locked(directory: string, run: () => Promise<void>): Promise<void> {
-  const lock = new DatabaseSync(join(directory, '.lock'), { timeout: 0 })
-  try {
-    for (let tries = 0; !begins(lock); tries++) {
-      if (tries === lockTries)
-        throw new Error(
-          `${directory} has been locked by another process for ${(lockTries * lockTryMs) / 1000} s.`,
-        )
-      await sleep(lockTryMs)
-    }
-    await run()
-  } finally {
-    lock.close()
-  }
-}
-
-function begins(lock: DatabaseSync): boolean {
-  try {
-    lock.exec('begin exclusive')
-    return true
-  } catch (error) {
-    if ((error as { errcode?: number }).errcode === sqliteBusy) return false
-    throw error
   }
 }

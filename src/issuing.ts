@@ -1,21 +1,11 @@
 // A carrier's certificate from its request, and the end of one: what a request must be and how a certificate is made
 // is src/pki, what the registry keeps of it src/registry. The carrier CA's key is needed only here.
-import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
-import {
-  closeSync,
-  existsSync,
-  fchmodSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { readPem } from './base/pem.ts'
+import { syncFolder, withFolderLock, writeWhole } from './base/folder.ts'
+import { printPem, readPem } from './base/pem.ts'
+import { KeyRefused } from './pki/carrier-key.ts'
 import {
   assertCertifiable,
   recordCertificate,
@@ -52,7 +42,7 @@ export async function certify(
   const ca = readCa(certsDir)
   // Its library costs 20 MB: only who issues has it.
   const { checkRequest, RequestRefused } = await import('./pki/request.ts')
-  const { IssueRefused, issueCarrierCertificate, KeyRefused } = await import('./pki/issue.ts')
+  const { IssueRefused, issueCarrierCertificate } = await import('./pki/issue.ts')
   const refuse = (error: unknown): never => {
     const ours =
       error instanceof RequestRefused || error instanceof IssueRefused || error instanceof KeyRefused
@@ -104,79 +94,17 @@ async function listRevoked(db: RegistryDb, { certsDir, serial, nowMs }: Revocati
   if (!existsSync(join(certsDir, `${caName}.key`))) return { listed: false }
   try {
     const { addToRevocationList } = await import('./pki/issue.ts')
-    await locked(certsDir, async () => {
+    // The lock of whoever renews the lists, and all of what the registry holds: no call undoes another's.
+    await withFolderLock(certsDir, async () => {
       const file = `${caName}.crl`
       const serials = [...(await revokedSerials(db, nowMs)), serial]
       const list = readPem(join(certsDir, file))
       const next = await addToRevocationList({ ...readCa(certsDir), list, serials, nowMs })
-      replace(certsDir, file, printPem('X509 CRL', next))
+      writeWhole(certsDir, file, { text: printPem('X509 CRL', next), mode: 0o644 })
+      syncFolder(certsDir)
     })
     return { listed: true }
   } catch (error) {
     return { listed: false, unlisted: error instanceof Error ? error.message : String(error) }
-  }
-}
-
-const printPem = (label: string, der: Buffer) => {
-  const lines = der.toString('base64').replaceAll(/.{64}(?=.)/g, '$&\n')
-  return `-----BEGIN ${label}-----\n${lines}\n-----END ${label}-----\n`
-}
-
-/**
- * Whole or not at all: gateways, some of them of other users, read this file while it changes. Under the lock, and
- * by a name that `vouchsafe pki` takes away if we die before the renaming.
- */
-function replace(folder: string, file: string, text: string): void {
-  const temporary = join(folder, `.${file}.${randomBytes(6).toString('hex')}.tmp`)
-  try {
-    const fd = openSync(temporary, 'wx')
-    try {
-      fchmodSync(fd, 0o644) // Whatever the umask.
-      writeFileSync(fd, text)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(temporary, join(folder, file))
-  } finally {
-    rmSync(temporary, { force: true })
-  }
-  const fd = openSync(folder, 'r')
-  fsyncSync(fd)
-  closeSync(fd)
-}
-
-const lockTries = 500
-const lockTryMs = 20
-const sqliteBusy = 5
-
-/**
- * Runs `work` alone among all that write the lists of this folder: the lock is that of certs/generate.ts, which
- * renews them. It is SQLite's on an empty file, so it ends with its process however that ends. Waits without
- * blocking, because the holder may be another call of this process.
- */
-async function locked(folder: string, work: () => Promise<void>): Promise<void> {
-  const lock = new DatabaseSync(join(folder, '.lock'), { timeout: 0 })
-  try {
-    for (let tries = 1; !begins(lock); tries++) {
-      if (tries === lockTries) {
-        const seconds = (lockTries * lockTryMs) / 1000
-        throw new Error(`${folder} has been locked by another process for ${seconds} s; try again.`)
-      }
-      await sleep(lockTryMs)
-    }
-    await work()
-  } finally {
-    lock.close()
-  }
-}
-
-function begins(lock: DatabaseSync): boolean {
-  try {
-    lock.exec('begin exclusive')
-    return true
-  } catch (error) {
-    if ((error as { errcode?: number }).errcode === sqliteBusy) return false
-    throw error
   }
 }

@@ -26,8 +26,7 @@ const comparedMax = 300
 /**
  * The registry has the last changes that the ledger recorded, word for word. One that was put back from an older
  * backup counts on from numbers that the ledger has: its next changes would never be recorded, and what was revoked
- * since would be back in force. An act holds no time, so the last one alone may have come out the same again; all
- * that were recorded since the backup would have to. What the registry has no more, but for the last, and what nobody
+ * since would be back in force. What the registry has no more, but for the last, and what nobody
  * can open any more is not compared.
  * @throws RegistryError
  */

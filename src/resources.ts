@@ -78,8 +78,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const directory = openDirectoryOf(context, { keyring, tokens })
   closers.push(() => directory.close())
   closers.push(startUpkeep(context, db))
-  const countAnswers: Ledger['countAnswers'] = (...of) => ledger.countAnswers(...of)
-  const quotas = createQuotas({ countAnswers, clock })
+  const quotas = createQuotas({ countAnswers: (...of) => ledger.countAnswers(...of).answers, clock })
   const nodes = () => counting.count()
   return {
     ...{ metrics, keyring, db, registry, ledger, recordKeyOf, store, warnings, nodes, bureau, feed, trust },

@@ -158,11 +158,16 @@ class Follower implements FeedListener {
     // What was on its way when the change came is durable by a second look, or never will be.
     const [second] = this.#second
     if (second && second.atMs <= nowMs && second.atMs > this.#settledAtMs) this.#settling ??= this.#settle()
-    for (const queue of this.#queues()) {
-      const limitMs = queue === this.#second ? Math.min(nowMs, this.#settledAtMs) : nowMs
-      const later = queue.findIndex(({ atMs }) => atMs > limitMs)
-      due.push(...queue.splice(0, Math.min(later < 0 ? queue.length : later, atOnce - due.length)))
+    const settledMs = Math.min(nowMs, this.#settledAtMs)
+    for (const queue of [this.#news, this.#second, this.#failed]) {
+      const limitMs = queue === this.#second ? settledMs : nowMs
+      let ready = 0
+      while (ready < atOnce - due.length && (queue[ready]?.atMs ?? Number.POSITIVE_INFINITY) <= limitMs)
+        ready++
+      due.push(...queue.splice(0, ready))
     }
+    // All of it is due, and it may be millions: from its end, which moves nothing.
+    due.push(...this.#backlog.splice(Math.max(0, this.#backlog.length - (atOnce - due.length))))
     this.#looking = firstsOf(due)
     return due
   }
@@ -212,12 +217,12 @@ class Follower implements FeedListener {
   async keepDone(): Promise<void> {
     const { db, clock } = this.#options
     if (this.#done <= this.#kept || clock.mono() - this.#keptAt < keepEveryMs) return
+    this.#keptAt = clock.mono()
     let safe = this.#done
     for (const queue of this.#queues())
       for (const { change } of queue) safe = Math.min(safe, change.position - 1)
     if (safe <= this.#kept) return
     const generation = this.#generation
-    this.#keptAt = clock.mono()
     await keepFeedPosition(db, safe)
     if (generation === this.#generation) this.#kept = safe
   }

@@ -78,6 +78,7 @@ const dataOf: Record<DatumName, readonly string[]> = {
     'accepted',
     'verified',
     'GET /v1/coverage refused',
+    'GET /v1/coverage next',
     'undecided',
     'redeemed',
     'uncovered',

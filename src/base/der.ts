@@ -158,6 +158,13 @@ export function integerBytes(element: Der | undefined): Buffer {
   return body
 }
 
+/** An INTEGER of any size that is not negative. */
+export function positiveInteger(element: Der | undefined): bigint {
+  const body = integerBytes(element)
+  if (body.readUInt8(0) >= 0x80) throw new DerError('a number is negative')
+  return BigInt(`0x${body.toString('hex')}`)
+}
+
 /** A small INTEGER that is not negative. */
 export function smallInteger(element: Der | undefined): number {
   const body = integerBytes(element)

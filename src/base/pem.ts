@@ -9,3 +9,9 @@ export function readPem(file: string): Buffer {
   if (!body) throw new Error(`${file} holds no PEM block.`)
   return Buffer.from(body, 'base64')
 }
+
+/** One block, in lines of 64 characters. */
+export function printPem(label: string, der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+}

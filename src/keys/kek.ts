@@ -21,6 +21,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { parseBase64url, printBase64url } from '../base/bytes.ts'
+import { syncFolder } from '../base/folder.ts'
 import type { KekSet } from './store.ts'
 
 const filePattern = /^kek-([1-9]\d*)\.key$/
@@ -139,13 +140,4 @@ export function eraseRetiredKeks(directory: string): void {
     unlinkSync(file)
   }
   syncFolder(directory)
-}
-
-function syncFolder(directory: string): void {
-  const handle = openSync(directory, 'r')
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
 }

@@ -13,12 +13,13 @@ import { headFileOf, LedgerInconsistent } from './head.ts'
 import type { Signed } from './integrator.ts'
 import { type Append, type FromWorker, packAppends, printAppend, type ToWorker } from './message.ts'
 import type { Signer } from './note.ts'
-import { type Answered, prepareReader } from './reader.ts'
+import { type Answered, type DaysAsked, prepareReader } from './reader.ts'
 import { openLedgerReader } from './sqlite.ts'
 import type { WorkerData } from './worker.ts'
 
 export type { Appended, Consumed } from './appended.ts'
 export type { ActEntry, Append, SessionEntry, VerifyEntry } from './message.ts'
+export type { DaysAsked } from './reader.ts'
 
 export type LedgerOptions = {
   file: string
@@ -200,13 +201,13 @@ export class Ledger {
     return this.#reading(() => this.#read.indicesOfTag(kind, tag, sinceMs))
   }
 
-  /** What a carrier's outlets were answered from `fromDay` to `toDay` (carrierDay). */
-  answeredOf(carrier: string, fromDay: number, toDay: number): Answered[] {
-    return this.#reading(() => this.#read.answeredOf(carrier, fromDay, toDay))
+  /** What a carrier's outlets were answered, page by page. */
+  answeredOf(asked: DaysAsked): Answered[] {
+    return this.#reading(() => this.#read.answeredOf(asked))
   }
 
-  /** How many answers, yes or no, a carrier was given in these days. */
-  countAnswers(carrier: string, fromDay: number, toDay: number): number {
+  /** How many answers, yes or no, a carrier was given in these days, and how many were left undecided. */
+  countAnswers(carrier: string, fromDay: number, toDay: number): { answers: number; undecided: number } {
     return this.#reading(() => this.#read.countAnswers(carrier, fromDay, toDay))
   }
 

@@ -17,23 +17,34 @@ export function prepareReader(db: DatabaseSync) {
 
 /** What an outlet was answered on a day (carrierDay). */
 export type Answered = { day: number; outlet: string; yes: number; no: number; undecided: number }
+/** A page of what a carrier's outlets did: after a day and outlet, in their order, up to `toDay`. */
+export type DaysAsked = {
+  carrier: string
+  after: { day: number; outlet: string }
+  toDay: number
+  limit: number
+}
 
 function prepareCounts(db: DatabaseSync) {
   const rows = db.prepare(
-    'select day, outlet, yes, no, undecided from answered where carrier = ? and day >= ? and day <= ? order by day, outlet',
+    `select day, outlet, yes, no, undecided from answered
+     where carrier = ? and (day, outlet) > (?, ?) and day <= ? order by day, outlet limit ?`,
   )
   const sum = db.prepare(
-    'select coalesce(sum(yes + no), 0) as answers from answered where carrier = ? and day >= ? and day <= ?',
+    `select coalesce(sum(yes + no), 0) as answers, coalesce(sum(undecided), 0) as undecided from answered
+     where carrier = ? and day >= ? and day <= ?`,
   )
   return {
-    answeredOf: (carrier: string, fromDay: number, toDay: number): Answered[] =>
-      rows.all(carrier, fromDay, toDay).map((row) => ({
+    answeredOf: ({ carrier, after, toDay, limit }: DaysAsked): Answered[] =>
+      rows.all(carrier, after.day, after.outlet, toDay, limit).map((row) => ({
         ...{ day: Number(row['day']), outlet: String(row['outlet']) },
         ...{ yes: Number(row['yes']), no: Number(row['no']), undecided: Number(row['undecided']) },
       })),
-    /** How many answers, yes or no, a carrier was given in these days. */
-    countAnswers: (carrier: string, fromDay: number, toDay: number) =>
-      Number(sum.get(carrier, fromDay, toDay)?.['answers']),
+    /** How many answers, yes or no, a carrier was given in these days, and how many were left undecided. */
+    countAnswers(carrier: string, fromDay: number, toDay: number): { answers: number; undecided: number } {
+      const row = present(sum.get(carrier, fromDay, toDay), 'a sum')
+      return { answers: Number(row['answers']), undecided: Number(row['undecided']) }
+    },
   }
 }
 

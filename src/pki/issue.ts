@@ -1,4 +1,4 @@
-// Which key a carrier may have, its certificate, and the lists that revoke (PROTOCOL sections 2 and 3; RFC 5280).
+// The certificate of a carrier, and the lists that revoke it (PROTOCOL sections 2 and 3; RFC 5280).
 // It knows no file, no clock and no registry; what it has made it reads back and checks before it gives it out.
 import 'reflect-metadata'
 import { createPublicKey, type KeyObject, randomBytes, sign, verify, X509Certificate } from 'node:crypto'
@@ -12,124 +12,21 @@ import {
   DerError,
   fixedChildren,
   integerBytes,
-  oidHex,
   onlyChild,
+  positiveInteger,
   readDer,
   tags,
   wholeBits,
 } from '../base/der.ts'
 import { limits } from '../base/limits.ts'
-import { importP256Spki } from '../base/p256.ts'
+import { printPem } from '../base/pem.ts'
 import { type Anchor, loadAnchors } from './anchors.ts'
+import { carrierUri, importCarrierKey, isCarrierId } from './carrier-key.ts'
 import { causes } from './causes.ts'
 import { oids, parseCertificate, parseExtensions, type UnverifiedCertificate } from './certificate.ts'
 import { isTrusted } from './chain.ts'
 import { checkClientCertificate } from './client-certificate.ts'
 import { parseCrl } from './revocation.ts'
-
-const carrierPattern = /^[a-z0-9-]{2,32}$/
-/** Whether an id has the form of a carrier's (PROTOCOL section 1). */
-export const isCarrierId = (carrier: string) => carrierPattern.test(carrier)
-/** The name by which the gateway knows the certificate of a carrier (PROTOCOL section 2). */
-export const carrierUri = (carrier: string) => `urn:vouchsafe:carrier:${carrier}`
-
-// Keys that a carrier may have.
-
-const rsaBitsMin = 3072
-const rsaBitsMax = 8192
-const ecPublicKey = '2a8648ce3d0201' // 1.2.840.10045.2.1
-const prime256v1 = '2a8648ce3d030107' // 1.2.840.10045.3.1.7
-const rsaEncryption = '2a864886f70d010101' // 1.2.840.113549.1.1.1
-
-const keyNames: Record<string, string> = {
-  '2b6570': 'Ed25519',
-  '2b6571': 'Ed448',
-  '2a864886f70d01010a': 'RSASSA-PSS',
-  '2b81040022': 'P-384',
-  '2b81040023': 'P-521',
-  '2b8104000a': 'secp256k1',
-}
-
-export type KeyReason =
-  | `key_${'type' | 'malformed'}`
-  | `curve${'' | '_explicit'}`
-  | `point_${'compressed' | 'invalid'}`
-  | `rsa_${'small' | 'large' | 'exponent' | 'weak'}`
-
-/** A key that no carrier may have; `message` says what is wrong with it, for a person. */
-export class KeyRefused extends Error {
-  readonly reason: KeyReason
-  constructor(reason: KeyReason, message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.name = 'KeyRefused'
-    this.reason = reason
-  }
-}
-
-export type CarrierKey = { kind: 'EC' | 'RSA'; key: KeyObject }
-
-/**
- * Imports a key (SubjectPublicKeyInfo, DER): P-256 named and uncompressed, or RSA of 3072 to 8192 bits with 65537.
- * @throws KeyRefused
- */
-export function importCarrierKey(spki: Buffer): CarrierKey {
-  try {
-    const [algorithm, bits] = fixedChildren(readDer(spki), tags.sequence, 2) as [Der, Der]
-    const [oid, parameters, ...rest] = childrenOf(algorithm, tags.sequence)
-    if (rest.length > 0) throw new DerError('more parameters than one')
-    const kind = oidHex(oid)
-    if (kind === ecPublicKey) return { kind: 'EC', key: importEc(spki, parameters, wholeBits(bits)) }
-    if (kind === rsaEncryption) return { kind: 'RSA', key: importRsa(spki, parameters, wholeBits(bits)) }
-    refuseKey('key_type', `The key is of the kind ${nameOf(kind)}; P-256 or RSA is needed.`)
-  } catch (error) {
-    if (!(error instanceof DerError)) throw error
-    throw new KeyRefused('key_malformed', `The key is malformed: ${error.message}.`, { cause: error })
-  }
-}
-
-const nameOf = (oid: string) => keyNames[oid] ?? `object identifier ${oid.slice(0, 32)} (hex)`
-
-function refuseKey(reason: KeyReason, message: string): never {
-  throw new KeyRefused(reason, message)
-}
-
-function importEc(spki: Buffer, curve: Der | undefined, point: Buffer): KeyObject {
-  if (curve?.tag === tags.sequence)
-    refuseKey('curve_explicit', 'The curve of the key is spelled out; it must be named, P-256.')
-  const name = oidHex(curve)
-  if (name !== prime256v1) refuseKey('curve', `The curve of the key is ${nameOf(name)}; P-256 is needed.`)
-  const form = point[0]
-  if (form === 2 || form === 3)
-    refuseKey('point_compressed', `The point of the key is compressed (form 0${form}, not 04).`)
-  return importP256Spki(spki) ?? refuseKey('point_invalid', 'The key is not an uncompressed point on P-256.')
-}
-
-function importRsa(spki: Buffer, parameters: Der | undefined, bits: Buffer): KeyObject {
-  if (parameters?.tag !== tags.null) throw new DerError('the parameters of an RSA key must be NULL')
-  const [n, e] = fixedChildren(readDer(bits), tags.sequence, 2) as [Der, Der]
-  const [modulus, exponent] = [readPositive(n), readPositive(e)]
-  const length = modulus.toString(2).length
-  const needed = `${rsaBitsMin} to ${rsaBitsMax} are needed`
-  if (length < rsaBitsMin) refuseKey('rsa_small', `The RSA key has ${length} bits; ${needed}.`)
-  if (length > rsaBitsMax) refuseKey('rsa_large', `The RSA key has ${length} bits; ${needed}.`)
-  const shown = exponent.toString().slice(0, 20)
-  if (exponent !== 65_537n)
-    refuseKey('rsa_exponent', `The RSA key has the public exponent ${shown}; 65537 is needed.`)
-  const factor = smallPrimes.find((prime) => modulus % prime === 0n)
-  if (factor) refuseKey('rsa_weak', `The modulus of the RSA key is divisible by ${factor}.`)
-  return createPublicKey({ key: spki, format: 'der', type: 'spki' })
-}
-
-function readPositive(element: Der): bigint {
-  const body = integerBytes(element)
-  if (body.readUInt8(0) >= 0x80) throw new DerError('a number is negative')
-  return BigInt(`0x${body.toString('hex')}`)
-}
-
-/** The primes below 1000. */
-const smallPrimes = Array.from({ length: 998 }, (_, i) => i + 2)
-  .filter((n, _, all) => all.every((divisor) => divisor * divisor > n || n % divisor !== 0))
-  .map(BigInt)
 
 // The CA.
 
@@ -232,7 +129,7 @@ export async function issueCarrierCertificate(given: {
   })
   const der = Buffer.from(made.rawData)
   const { notAfterMs } = readBack(der, authority, { serial, spki })
-  return { der, pem: printPem(der), serial: new X509Certificate(der).serialNumber, notAfterMs }
+  return { der, pem: printPem('CERTIFICATE', der), serial: new X509Certificate(der).serialNumber, notAfterMs }
 }
 
 /** 16 bytes, positive and of full length: 126 random bits (RFC 5280 section 4.1.2.2). */
@@ -267,12 +164,6 @@ function readBack(der: Buffer, by: Authority, meant: { serial: Buffer; spki: Buf
   const seen = checkClientCertificate(der, [by.anchor])
   if (typeof seen !== 'string') return certificate
   throw new IssueRefused(`The gateway would refuse the certificate as ${seen}: ${causes[seen].says}`)
-}
-
-/** RFC 7468. */
-function printPem(der: Buffer): string {
-  const lines = der.toString('base64').replace(/.{64}(?=.)/g, '$&\n')
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`
 }
 
 // Revocation lists.
@@ -387,7 +278,7 @@ function readList(der: Buffer, anchor: Anchor): List {
     const number = extensions.get(oids.crlNumber)
     if (!number) throw new DerError('it has no number')
     const entries = more.length === 2 ? childrenOf(more[0] as Der, tags.sequence) : []
-    return { thisUpdateMs, number: readPositive(readDer(number.value)), entries: indexOf(entries) }
+    return { thisUpdateMs, number: positiveInteger(readDer(number.value)), entries: indexOf(entries) }
   } catch (error) {
     const why = faultOf(error).message
     const fix = 'Fix: give the list in force of this carrier CA, DER.'

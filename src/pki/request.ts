@@ -16,8 +16,8 @@ import {
   wholeBits,
 } from '../base/der.ts'
 import { parseBase64 } from '../base/text.ts'
+import { type CarrierKey, carrierUri, importCarrierKey, isCarrierId, KeyRefused } from './carrier-key.ts'
 import { oids, parseExtensions } from './certificate.ts'
-import { type CarrierKey, carrierUri, importCarrierKey, isCarrierId, KeyRefused } from './issue.ts'
 
 const requestBytesMax = 8 * 1024
 type Fix = (carrier: string) => string

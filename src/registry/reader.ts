@@ -1,7 +1,7 @@
 // One process's view of the registry: bounded records in memory, kept honest by polling the change feed
 // (PROTOCOL sections 0.5, 12). News counts from when its poll began, not from when it ended.
 import type { KeyObject } from 'node:crypto'
-import { printBase64url, sha256 } from '../base/bytes.ts'
+import { base64urlLength, printBase64url, sha256 } from '../base/bytes.ts'
 import { type Clock, dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { importP256Spki } from '../base/p256.ts'
@@ -86,6 +86,9 @@ const deviceRecords = (db: RegistryDb) =>
     },
   })
 
+const jtiChars = base64urlLength(16)
+const isHash = (id: string) => id.length > jtiChars
+
 /**
  * What is revoked and has not ended by itself, whole and in memory: it is looked at with every request. Read once,
  * then kept by the changes; read anew when changes are missing.
@@ -96,6 +99,8 @@ function followRevoked(db: RegistryDb, clock: Clock) {
   /** Of changes applied while a read runs, which may not have found them. */
   let meanwhile: { certificates: string[]; tokens: string[] } | undefined
   let dueAt = Number.NEGATIVE_INFINITY
+  /** How many of the tokens are known by hash alone: next to never any, so that none is hashed for nothing. */
+  let hashed = 0
   return {
     /** Reads all anew if it is due: at first, after a gap, and once a day to forget those that have ended. */
     async load(): Promise<void> {
@@ -108,6 +113,7 @@ function followRevoked(db: RegistryDb, clock: Clock) {
         const jtis = await readRevokedTokens(db, nowMs)
         certificates = new Set([...serials, ...added.certificates])
         tokens = new Set([...jtis, ...added.tokens])
+        hashed = [...tokens].filter(isHash).length
         dueAt = clock.mono() + dayMs
       } finally {
         meanwhile = undefined
@@ -115,6 +121,7 @@ function followRevoked(db: RegistryDb, clock: Clock) {
     },
     addToken(jti: string): void {
       tokens.add(jti)
+      if (isHash(jti)) hashed++
       meanwhile?.tokens.push(jti)
     },
     addCertificate(serial: string, act: string): void {
@@ -127,8 +134,8 @@ function followRevoked(db: RegistryDb, clock: Clock) {
     },
     hasCertificate: (serial: string) => certificates.has(serial),
     hasToken(jti: string): boolean {
-      if (tokens.size === 0) return false
-      return tokens.has(jti) || tokens.has(printBase64url(sha256(Buffer.from(jti, 'base64url'))))
+      if (tokens.has(jti)) return true
+      return hashed > 0 && tokens.has(printBase64url(sha256(Buffer.from(jti, 'base64url'))))
     },
   }
 }

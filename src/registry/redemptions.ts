@@ -1,5 +1,7 @@
 // Tokens redeemed and parcels accepted: what a carrier tells of its day, and what "every accepted parcel has a
 // redeemed token" is counted from. Nothing here names a parcel or a person.
+
+import type { DaysAsked } from '../ledger/ledger.ts'
 import { changes, type Tx } from './changes.ts'
 import type { RegistryDb } from './schema.ts'
 
@@ -58,26 +60,21 @@ export async function setAcceptances(
 
 export type Told = { day: number; outlet: string; accepted: number | null; redeemed: number }
 
-/** What a carrier told and redeemed from `fromDay` to `toDay`, one row for each day and outlet. */
-export async function readTold(
-  db: RegistryDb,
-  given: { carrier: string; fromDay: number; toDay: number },
-): Promise<Told[]> {
-  const { carrier, fromDay, toDay } = given
-  const accepted = await db
-    .selectFrom('acceptances')
-    .select(['day', 'outlet', 'count'])
-    .where('carrier', '=', carrier)
-    .where('day', '>=', fromDay)
-    .where('day', '<=', toDay)
-    .execute()
-  const redeemed = await db
-    .selectFrom('redeemed')
-    .select(['day', 'outlet', 'count'])
-    .where('carrier', '=', carrier)
-    .where('day', '>=', fromDay)
-    .where('day', '<=', toDay)
-    .execute()
+/** What a carrier told and redeemed, one row for each day and outlet: at most `limit` of either kind. */
+export async function readTold(db: RegistryDb, asked: DaysAsked): Promise<Told[]> {
+  const { carrier, after, toDay, limit } = asked
+  const countsOf = (table: 'acceptances' | 'redeemed') =>
+    db
+      .selectFrom(table)
+      .select(['day', 'outlet', 'count'])
+      .where('carrier', '=', carrier)
+      .where((eb) => eb(eb.refTuple('day', 'outlet'), '>', eb.tuple(after.day, after.outlet)))
+      .where('day', '<=', toDay)
+      .orderBy('day')
+      .orderBy('outlet')
+      .limit(limit)
+      .execute()
+  const [accepted, redeemed] = [await countsOf('acceptances'), await countsOf('redeemed')]
   const told = new Map<string, Told>()
   for (const { day, outlet, count } of accepted)
     told.set(`${day}/${outlet}`, { day, outlet, accepted: Number(count), redeemed: 0 })

@@ -6,7 +6,7 @@ import type {} from '../../plugins/carrier-auth.ts'
 import type {} from '../../plugins/idempotency.ts'
 import { type Clock, carrierDay, parseDay, printDay } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
-import type { Ledger } from '../ledger/ledger.ts'
+import type { DaysAsked, Ledger } from '../ledger/ledger.ts'
 import { callOnce } from '../registry/calls.ts'
 import { readTold, setAcceptances } from '../registry/redemptions.ts'
 import type { RegistryDb } from '../registry/schema.ts'
@@ -15,6 +15,10 @@ import { object, toldProblems } from './schemas.ts'
 export type CoverageRoutes = { db: RegistryDb; clock: Clock; ledger: Pick<Ledger, 'answeredOf'> }
 
 const daysMax = 92
+/** Of one page: some 150 bytes each. */
+const rowsMax = 1000
+/** Behind every character that an outlet's id may have. */
+const afterEveryOutlet = '~'
 const countMax = 100_000_000
 const security = [{ carrierCertificate: [] }]
 const Day = Type.String({ pattern: '^\\d{4}-\\d{2}-\\d{2}$', description: 'YYYY-MM-DD, Asia/Shanghai' })
@@ -76,8 +80,14 @@ const routes: FastifyPluginAsyncTypebox<CoverageRoutes> = async (app, { db, cloc
       schema: {
         summary: 'Accepted, verified, refused, undecided and redeemed, by day and outlet',
         security,
-        querystring: object({ from: Type.Optional(Day), to: Type.Optional(Day) }),
-        response: { 200: object({ rows: Type.Array(Row) }), ...toldProblems(400, 403, 429, 500, 503) },
+        querystring: object({
+          ...{ from: Type.Optional(Day), to: Type.Optional(Day) },
+          after: Type.Optional(Type.String({ description: 'The `next` of the page before' })),
+        }),
+        response: {
+          200: object({ rows: Type.Array(Row), next: Type.Union([Type.String(), Type.Null()]) }),
+          ...toldProblems(400, 403, 429, 500, 503),
+        },
       },
       onRequest: app.carrierAuth,
     },
@@ -86,32 +96,47 @@ const routes: FastifyPluginAsyncTypebox<CoverageRoutes> = async (app, { db, cloc
       const toDay = request.query.to === undefined ? today : dayOf(request.query.to)
       const fromDay = request.query.from === undefined ? toDay : dayOf(request.query.from)
       if (fromDay > toDay || toDay - fromDay >= daysMax) throw new GatewayError('malformed', 'days')
-      const { carrier } = request
-      return { rows: await readRows(db, ledger, { carrier, fromDay, toDay }) }
+      const after = afterOf(request.query.after) ?? { day: fromDay - 1, outlet: afterEveryOutlet }
+      if (after.day < fromDay - 1) throw new GatewayError('malformed', 'after')
+      // One more than is told: whether there is more.
+      const asked = { carrier: request.carrier, after, toDay, limit: rowsMax + 1 }
+      const rows = await readRows(db, ledger, asked)
+      const last = rows[rowsMax - 1]
+      return { rows: rows.slice(0, rowsMax), next: rows.length > rowsMax && last ? keyOf(last) : null }
     },
   )
 }
 
+const keyOf = ({ day, outlet }: { day: string; outlet: string }) => `${day}/${outlet}`
+
+/** The day and outlet that a page ended with. @throws GatewayError malformed */
+function afterOf(text: string | undefined): { day: number; outlet: string } | undefined {
+  if (text === undefined) return undefined
+  const [, day = '', outlet = ''] = /^(\d{4}-\d{2}-\d{2})\/([A-Za-z0-9-]{0,32})$/.exec(text) ?? []
+  return { day: dayOf(day), outlet }
+}
+
+/** Rows of both sources by day and outlet; those up to `limit` are whole. */
 async function readRows(
   db: RegistryDb,
   ledger: CoverageRoutes['ledger'],
-  of: { carrier: string; fromDay: number; toDay: number },
+  asked: DaysAsked,
 ): Promise<Static<typeof Row>[]> {
   const rows = new Map<string, Static<typeof Row>>()
   const rowOf = (dayNumber: number, outlet: string) => {
     const day = printDay(dayNumber)
-    const key = `${day}/${outlet}`
+    const key = keyOf({ day, outlet })
     const counts = { verified: 0, refused: 0, undecided: 0, redeemed: 0 }
     const row = rows.get(key) ?? { day, outlet, accepted: null, ...counts, uncovered: null }
     rows.set(key, row)
     return row
   }
-  for (const { day, outlet, accepted, redeemed } of await readTold(db, of))
+  for (const { day, outlet, accepted, redeemed } of await readTold(db, asked))
     Object.assign(rowOf(day, outlet), {
       ...{ accepted, redeemed },
       uncovered: accepted === null ? null : Math.max(0, accepted - redeemed),
     })
-  for (const { day, outlet, yes, no, undecided } of ledger.answeredOf(of.carrier, of.fromDay, of.toDay))
+  for (const { day, outlet, yes, no, undecided } of ledger.answeredOf(asked))
     Object.assign(rowOf(day, outlet), { verified: yes, refused: no, undecided })
   return [...rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
 }

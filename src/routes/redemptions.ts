@@ -5,7 +5,7 @@ import { Type } from 'typebox'
 import type {} from '../../plugins/carrier-auth.ts'
 import type {} from '../../plugins/idempotency.ts'
 import { parseBase64url, printBase64url } from '../base/bytes.ts'
-import { type Clock, carrierDay } from '../base/clock.ts'
+import { carrierDay } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { createGroup } from '../base/group.ts'
 import { limits } from '../base/limits.ts'
@@ -18,7 +18,6 @@ import { Binary, decode, object, toldProblems } from './schemas.ts'
 
 export type RedemptionRoutes = {
   db: RegistryDb
-  clock: Clock
   introspection: Pick<Introspection, 'read'>
   registry: Pick<RegistryReader, 'device'>
 }
@@ -30,7 +29,7 @@ const groupMax = 256
 const pauseMs = 4
 
 const routes: FastifyPluginAsyncTypebox<RedemptionRoutes> = async (app, options) => {
-  const { db, clock, introspection, registry } = options
+  const { db, introspection, registry } = options
   const redeemAll = createGroup<{ call: Call; redemption: Omit<Redemption, 'atMs'> }, Called>({
     most: groupMax,
     pauseMs,
@@ -83,7 +82,6 @@ const routes: FastifyPluginAsyncTypebox<RedemptionRoutes> = async (app, options)
           ...{ carrier, jti: parseBase64url(claims.jti, jtiBytes) as Buffer },
           ...{ outlet: device?.outlet ?? '', day: carrierDay(claims.iat * 1000) },
         }
-        if (clock.now() >= claims.exp * 1000) throw new GatewayError('token_not_redeemable', 'token_ended')
         return redeemAll({ call, redemption })
       }),
   )

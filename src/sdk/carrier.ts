@@ -181,9 +181,16 @@ export class Carrier {
     await this.#change('PUT', `/v1/acceptances/${day}/${encodeURIComponent(outlet)}`, { count }, options)
   }
 
-  /** Accepted, verified, refused, undecided and redeemed by day and outlet; days as YYYY-MM-DD. */
+  /** Accepted, verified, refused, undecided and redeemed by day and outlet, all pages; days as YYYY-MM-DD. */
   async coverage(days: { from?: string; to?: string } = {}): Promise<CoverageRow[]> {
-    return (await this.#get<{ rows: CoverageRow[] }>(`/v1/coverage?${new URLSearchParams(days)}`)).rows
+    const rows: CoverageRow[] = []
+    for (let after: string | null | undefined; after !== null; ) {
+      const query = new URLSearchParams({ ...days, ...(after === undefined ? {} : { after }) })
+      const page = await this.#get<{ rows: CoverageRow[]; next: string | null }>(`/v1/coverage?${query}`)
+      rows.push(...page.rows)
+      after = page.next
+    }
+    return rows
   }
 
   /** Changes that concern the carrier after a cursor: tokens revoked, devices, certificates, its standing. */

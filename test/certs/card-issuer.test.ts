@@ -10,7 +10,6 @@ import {
   makeCardIssuer,
   makeDocumentSigner,
   printInteger,
-  printPem,
   randomSerial,
   type Spoil,
   serialOf,
@@ -18,6 +17,7 @@ import {
 } from '../../certs/card-issuer.ts'
 import { dayMs, hourMs, systemClock } from '../../src/base/clock.ts'
 import { importP256Spki } from '../../src/base/p256.ts'
+import { printPem } from '../../src/base/pem.ts'
 
 const nowMs = systemClock.now()
 const issuer = makeCardIssuer({ commonName: 'Test issuer', notBeforeMs: nowMs - hourMs })

@@ -7,9 +7,10 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import t from 'tap'
-import { type Issued, makeCardCrl, makeCardIssuer, printPem, serialOf } from '../../certs/card-issuer.ts'
+import { type Issued, makeCardCrl, makeCardIssuer, serialOf } from '../../certs/card-issuer.ts'
 import { makeTlsCa, makeTlsCrl, makeTlsLeaf, readCrl } from '../../certs/tls-issuer.ts'
 import { dayMs, hourMs, systemClock } from '../../src/base/clock.ts'
+import { printPem } from '../../src/base/pem.ts'
 
 const nowMs = systemClock.now()
 const validity = { notBeforeMs: nowMs - hourMs, notAfterMs: nowMs + 90 * dayMs }

@@ -123,20 +123,8 @@ export class TestCa {
       'basicConstraints=critical,CA:TRUE',
       'keyUsage=critical,keyCertSign,cRLSign',
       `subjectKeyIdentifier=${keyId ?? 'hash'}`,
-    ].flatMap((one) => ['-addext', one])
-    const args = [
-      'req',
-      '-x509',
-      '-key',
-      file('key'),
-      '-subj',
-      subject,
-      '-days',
-      '9',
-      '-config',
-      file('config'),
     ]
-    const cert = execFileSync('openssl', [...args, ...extensions], { encoding: 'utf8' })
+    const cert = selfSign(file, { subject, extensions })
     return new TestCa(root, { cert, key })
   }
 
@@ -257,20 +245,7 @@ export function signItself(
     `2.5.29.17=DER:${hexOf(namesDer(names))}`,
     'authorityKeyIdentifier=none',
   ]
-  const args = [
-    'req',
-    '-x509',
-    '-key',
-    file('key'),
-    '-subj',
-    subject,
-    '-days',
-    '9',
-    '-config',
-    file('config'),
-  ]
-  const added = extensions.flatMap((one) => ['-addext', one])
-  return { cert: execFileSync('openssl', [...args, ...added], { encoding: 'utf8' }), key }
+  return { cert: selfSign(file, { subject, extensions }), key }
 }
 
 /** The same with one byte of the DER changed, counted from the end if negative. */
@@ -286,3 +261,24 @@ export const chained = (leaf: Pem, ...above: { cert: string }[]): Pem => ({
   cert: [leaf, ...above].map(({ cert }) => cert).join(''),
   key: leaf.key,
 })
+
+/** A certificate for nine days by its own key; `key` and `config` are files already. */
+function selfSign(
+  file: (name: string) => string,
+  { subject, extensions }: { subject: string; extensions: readonly string[] },
+): string {
+  const args = [
+    'req',
+    '-x509',
+    '-key',
+    file('key'),
+    '-subj',
+    subject,
+    '-days',
+    '9',
+    '-config',
+    file('config'),
+  ]
+  const added = extensions.flatMap((one) => ['-addext', one])
+  return execFileSync('openssl', [...args, ...added], { encoding: 'utf8' })
+}

@@ -7,14 +7,9 @@ import t from 'tap'
 import { makeTlsCa, makeTlsCrl, makeTlsLeaf } from '../../certs/tls-issuer.ts'
 import { dayMs, hourMs, systemClock } from '../../src/base/clock.ts'
 import { loadAnchors } from '../../src/pki/anchors.ts'
+import { carrierUri, KeyRefused } from '../../src/pki/carrier-key.ts'
 import { checkClientCertificate } from '../../src/pki/client-certificate.ts'
-import {
-  addToRevocationList,
-  carrierUri,
-  IssueRefused,
-  issueCarrierCertificate,
-  KeyRefused,
-} from '../../src/pki/issue.ts'
+import { addToRevocationList, IssueRefused, issueCarrierCertificate } from '../../src/pki/issue.ts'
 import { checkRequest } from '../../src/pki/request.ts'
 import { parseCrl } from '../../src/pki/revocation.ts'
 import { makeFolder } from '../helpers/folder.ts'

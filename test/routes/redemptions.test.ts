@@ -1,7 +1,7 @@
 // Redemption, coverage, the change cursor, and the Idempotency-Key of every call that changes something.
 import t, { type Test } from 'tap'
 import { printBase64url, sha256 } from '../../src/base/bytes.ts'
-import { carrierDay, printDay, systemClock } from '../../src/base/clock.ts'
+import { carrierDay, parseDay, printDay, systemClock } from '../../src/base/clock.ts'
 import { callOnce } from '../../src/registry/calls.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 import { Refused } from '../../src/sdk/carrier.ts'
@@ -290,4 +290,46 @@ t.test('while the bureau’s news cannot be read no token is told to be in force
   await g.knobs.clearFaults()
   await until(async () => (await refusedAs(own.introspect(token))) === 'not refused', 'fresh again')
   t.match(await own.redeem(token, parcel), { redeemedAt: /^2/ })
+})
+
+t.test('coverage of many outlets and days comes in pages, each row once and whole', async (t) => {
+  const g = await startTestGateway(t)
+  const [own, raw] = [openCarrier(t, g), openRaw(t, g)]
+  await tokenFor(g, 'valid')
+  const [first, last] = [parseDay('2026-11-01') ?? 0, carrierDay(systemClock.now())]
+  const outlet = (i: number) => `outlet-${String(i).padStart(4, '0')}`
+  for (let i = 0; i < 1300; i++) {
+    const day = i % 2 ? first : last
+    await g.db
+      .insertInto('acceptances')
+      .values({ carrier: 'swift-crane', day, outlet: outlet(i), count: i })
+      .execute()
+    if (i % 3 === 0)
+      await g.db
+        .insertInto('redeemed')
+        .values({ carrier: 'swift-crane', day, outlet: outlet(i), count: 1 })
+        .execute()
+  }
+  await g.db
+    .insertInto('acceptances')
+    .values({ carrier: 'river-post', day: last, outlet: 'a', count: 1 })
+    .execute()
+  const rows = await own.coverage({ from: '2026-11-01', to: today() })
+  t.equal(rows.length, 1301, 'with the outlet that verified')
+  const keys = rows.map(({ day, outlet }) => `${day}/${outlet}`)
+  t.same(keys, [...new Set(keys)].sort())
+  for (const row of rows) {
+    const i = Number(row.outlet.slice(7))
+    const expected = row.outlet === 'harbour' ? [null, 1, 0] : [i, 0, i % 3 === 0 ? 1 : 0]
+    if (`${[row.accepted, row.verified, row.redeemed]}` !== `${expected}`) t.fail(`${row.day} ${row.outlet}`)
+  }
+  const page = await raw({ method: 'GET', path: `/v1/coverage?from=2026-11-01&to=${today()}` })
+  t.match(page, { status: 200, body: { next: keys[999] } })
+  t.equal((page.body['rows'] as unknown[]).length, 1000)
+  for (const after of ['x', '2026-02-30/a', '2026-10-30/a', '2026-11-01/a_b', '2026-11-01'])
+    t.equal(
+      (await raw({ method: 'GET', path: `/v1/coverage?from=2026-11-01&after=${after}` })).status,
+      400,
+      after,
+    )
 })

@@ -1,10 +1,10 @@
 // The issuing side: cards as the layout says, and spoils for every refusal that a card alone can show.
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
-import { printPem } from '../../certs/card-issuer.ts'
 import { sha256 } from '../../src/base/bytes.ts'
 import { readDer } from '../../src/base/der.ts'
 import { checkP256, importP256Spki } from '../../src/base/p256.ts'
+import { printPem } from '../../src/base/pem.ts'
 import { chipMessage } from '../../src/card/check.ts'
 import { parseReading, printReading } from '../../src/card/reading.ts'
 import { parseRecord } from '../../src/card/record.ts'

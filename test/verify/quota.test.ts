@@ -22,27 +22,38 @@ t.test('days and months are those of Asia/Shanghai', (t) => {
 })
 
 t.test('used up at its number, and free again with the next month', (t) => {
-  const clock = manualClock(Date.UTC(2026, 10, 30, 15, 59, 50))
+  const clock = manualClock(Date.UTC(2026, 10, 30, 15, 58, 50))
   const asked: [string, string, string][] = []
-  let answers = 4
+  const answers: Record<string, number> = { before: 2, today: 2 }
   const quotas = createQuotas({
     clock,
     countAnswers(carrier, from, to) {
       asked.push([carrier, printDay(from), printDay(to)])
-      return printDay(to) === '2026-12-01' ? 0 : answers
+      if (printDay(to) === '2026-12-01') return 0
+      return (from < to || printDay(to) !== '2026-11-30' ? answers['before'] : answers['today']) ?? 0
     },
   })
   const within = () => quotas.assertWithin('swift-crane', 5)
   within()
-  answers = 5
+  answers['today'] = 3
   within()
-  t.same(asked, [['swift-crane', '2026-11-01', '2026-11-30']], 'read once a second')
+  const first = [
+    ['swift-crane', '2026-11-01', '2026-11-29'],
+    ['swift-crane', '2026-11-30', '2026-11-30'],
+  ]
+  t.same(asked, first, 'read once a second')
   clock.advance(1000)
   t.throws(within, { code: 'quota_used_up' })
+  t.same(asked.slice(2), [first[1]], 'of the days before only once a minute')
   t.doesNotThrow(() => quotas.assertWithin('swift-crane', null), 'no quota')
   t.throws(() => quotas.assertWithin('river-post', 0), { code: 'quota_used_up' })
-  clock.advance(9_000)
+  answers['before'] = 1
+  clock.advance(59_000)
   within()
-  t.same(asked.at(-1), ['swift-crane', '2026-12-01', '2026-12-01'])
+  t.equal(quotas.usedBy('swift-crane'), 4, 'what was on its way at midnight is counted within a minute')
+  clock.advance(10_000)
+  within()
+  t.same(asked.at(-1), ['swift-crane', '2026-12-01', '2026-12-01'], 'and nothing before the first of a month')
+  t.equal(quotas.usedBy('swift-crane'), 0)
   t.end()
 })
