@@ -64,7 +64,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => counting.close())
   const { bureau, feed } = openBureau(context, metrics, closers)
   const revocations = await followTokenRevocations({
-    ...{ db, clock, feed, ledger, recordKeyOf },
+    ...{ db, clock, feed, registry, ledger, recordKeyOf },
     tagKeyOf: (day) => keyring.find('tag', day),
     onWaiting: (count) => metrics.revocationsWaiting.set(count),
     onError: (err) => log.error({ err }, 'tokens not revoked'),

@@ -10,6 +10,7 @@ import type { FeedChange } from './bureau/protocol.ts'
 import { deriveCardTag, deriveSubjectTag, openRow, parseEntry, parsePrivate } from './ledger/entry.ts'
 import type { RecordKeyOf } from './ledger/issue.ts'
 import type { Ledger } from './ledger/ledger.ts'
+import type { RegistryReader } from './registry/reader.ts'
 import {
   keepFeedPosition,
   readFeedPosition,
@@ -23,6 +24,8 @@ type Options = {
   db: RegistryDb
   clock: Clock
   feed: Pick<Feed, 'onChange' | 'isFresh' | 'position'>
+  /** The one that tells here which tokens are revoked. */
+  registry: Pick<RegistryReader, 'poll'>
   ledger: Pick<Ledger, 'indicesOfTag' | 'readEntry' | 'readPrivate' | 'settled'>
   /** Tag key of a day (Unix days); undefined if that day has none. */
   tagKeyOf: (day: number) => Promise<KeyObject | undefined>
@@ -183,7 +186,7 @@ class Follower implements FeedListener {
 
   /** One look at each change; what fails is looked at again and holds up no other. */
   async look(due: readonly Due[]): Promise<void> {
-    const { db, clock, onError } = this.#options
+    const { db, clock, registry, onError } = this.#options
     const generation = this.#generation
     const tokens: TokenToRevoke[] = []
     const looked: Due[] = []
@@ -199,6 +202,8 @@ class Follower implements FeedListener {
     }
     try {
       await revokeTokens(db, { tokens, nowMs: clock.now() })
+      // Only then is it known here that they are: until then a change still waits.
+      if (tokens.length > 0) await registry.poll()
     } catch (cause) {
       if (generation === this.#generation) this.#again(looked)
       throw cause

@@ -67,8 +67,10 @@ async function makePlace(t: Test) {
     await db.destroy()
   })
   const faults: unknown[] = []
+  /** Not started: it knows what it was made to read. */
+  const registry = createRegistryReader({ db, clock })
   const options = (feed: ReturnType<typeof createFeed>['feed']) => ({
-    ...{ db, clock, feed, ledger },
+    ...{ db, clock, feed, ledger, registry },
     tagKeyOf: async (day: number) => (keys.has(day) ? createSecretKey(keysOf(day).tag) : undefined),
     recordKeyOf: async (day: number) => (keys.has(day) ? createSecretKey(keysOf(day).record) : undefined),
     onWaiting: () => {},
@@ -92,7 +94,7 @@ async function makePlace(t: Test) {
     return printBase64url(deriveJti(digest))
   }
   const revoked = async () => (await readRevokedTokens(db, clock.now())).sort()
-  return { clock, db, ledger, options, answer, revoked, faults }
+  return { clock, db, ledger, registry, options, answer, revoked, faults }
 }
 
 t.test('yes-tokens of the last 24 h about a person or card, over midnight, and no others', async (t) => {
@@ -211,17 +213,46 @@ t.test('a token whose private row cannot be opened is revoked by its hash', asyn
     indicesOfTag: (kind: 'subject' | 'card', tag: Buffer, since: number) =>
       p.ledger.indicesOfTag(kind, tag, since),
   }
-  const reader = createRegistryReader({ db: p.db, clock: p.clock })
-  await reader.start()
   const follower = await followTokenRevocations({ ...p.options(feed), ledger })
-  t.teardown(() => Promise.all([follower.close(), reader.close()]))
+  t.teardown(() => follower.close())
   lost(person.number)
   await until(async () => (await p.revoked()).length === 1, 'revoked')
   t.match(p.faults, [/its carrier is not told/])
-  await reader.poll()
-  t.equal(reader.isTokenRevoked(jti), true)
-  t.equal(reader.isTokenRevoked(printBase64url(randomBytes(16))), false)
+  await p.registry.poll()
+  t.equal(p.registry.isTokenRevoked(jti), true)
+  t.equal(p.registry.isTokenRevoked(printBase64url(randomBytes(16))), false)
 })
+
+t.test(
+  'news that came while nobody followed is fresh once the registry’s reader knows what it revoked',
+  async (t) => {
+    const p = await makePlace(t)
+    const { feed, lost } = createFeed()
+    const jti = await p.answer(person)
+    let fresh = false
+    let failing = true
+    const registry = {
+      async poll() {
+        if (failing) throw new Error('the registry is gone')
+        await p.registry.poll()
+      },
+    }
+    const options = { ...p.options(feed), registry, feed: { ...feed, isFresh: () => fresh } }
+    const follower = await followTokenRevocations(options)
+    t.teardown(() => follower.close())
+    lost(person.number)
+    fresh = true
+    await until(async () => (await p.revoked()).includes(jti), 'revoked')
+    await sleep(200)
+    t.equal(p.registry.isTokenRevoked(jti), false)
+    t.equal(follower.isFresh(), false, 'here nobody knows yet')
+    t.match(p.faults, [/registry is gone/])
+    failing = false
+    p.clock.advance(1100)
+    await until(() => follower.isFresh(), 'read')
+    t.equal(p.registry.isTokenRevoked(jti), true)
+  },
+)
 
 t.test('two gateways that find the same revoke it once', async (t) => {
   const p = await makePlace(t)
