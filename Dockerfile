@@ -20,4 +20,4 @@ VOLUME ["/data", "/certs"]
 EXPOSE 8443 9443
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:9090/health/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--optimize-for-size", "--max-semi-space-size=4", "--v8-pool-size=1", "src/launch.js", "serve"]
+CMD ["node", "--optimize-for-size", "--max-semi-space-size=4", "--v8-pool-size=1", "--no-sparkplug", "--no-maglev", "src/launch.js", "serve"]

@@ -19,7 +19,13 @@ export type GatewayProcess = {
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
 /** As `npm start`: a heap that grows little between collections keeps the resident memory low (docs/DESIGN.md). */
-const flags = ['--optimize-for-size', '--max-semi-space-size=4', '--v8-pool-size=1']
+export const engineFlags = [
+  '--optimize-for-size',
+  '--max-semi-space-size=4',
+  '--v8-pool-size=1',
+  '--no-sparkplug',
+  '--no-maglev',
+]
 const startMsMax = 20_000
 
 /** Resolves when it listens. Throws with what it printed if it ends before. */
@@ -39,7 +45,7 @@ export async function startGateway(options: {
     MALLOC_MMAP_THRESHOLD_: '32768',
     ...options.env,
   })
-  const child = spawn(process.execPath, [...flags, launch, 'serve'], {
+  const child = spawn(process.execPath, [...engineFlags, launch, 'serve'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env,
   })

@@ -9,7 +9,7 @@ import t from 'tap'
 import { sha256 } from '../src/base/bytes.ts'
 import { settings } from '../src/base/config.ts'
 import { errorTable } from '../src/base/errors.ts'
-import { startGateway } from '../src/gateway-process.ts'
+import { engineFlags, startGateway } from '../src/gateway-process.ts'
 import { deriveJti, hashJti, hashWho, printEntry } from '../src/ledger/entry.ts'
 import { leafHash } from '../src/ledger/hash.ts'
 import { deckNames } from '../src/simulator/deck.ts'
@@ -85,6 +85,11 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
   const malloc = [...text.matchAll(/MALLOC_\w+=\d+/g)].join(' ')
   t.equal(`${malloc} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
+  t.match(
+    manifest.scripts['start'],
+    ` node ${engineFlags.join(' ')} src/`,
+    'and so do the gateways of tests and loads',
+  )
   const probed = new URL(/fetch\('([^']+)'\)/.exec(text)?.[1] ?? 'http://none/')
   t.equal(probed.port, settings.OPERATOR_PORT.default, 'the health check asks the operator listener')
   t.match(read('src/routes/health.ts'), `'${probed.pathname}'`)
