@@ -6,6 +6,7 @@ import { present } from '../base/assert.ts'
 import { carrierDay } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { parseEntry } from './entry.ts'
+import { preparePruning } from './pruning.ts'
 
 /** An entry and its private row, ready to be written. */
 export type Row = {
@@ -102,32 +103,6 @@ function prepareCounting(db: DatabaseSync) {
   }
 }
 
-/** Rows of `consumed` looked at by each commit: more than it adds, so that none stays for ever. */
-const prunedMin = 1024
-
-/**
- * Forgets rows past their time, a hand going round the table in the order of its key. An index on the time would
- * cost every commit a page in random order; this costs a read of rows that lie side by side.
- */
-function preparePruning(db: DatabaseSync) {
-  const lastOf = db.prepare(
-    'select max(challenge) as last, count(*) as n from (select challenge from consumed where challenge > ? order by challenge limit ?)',
-  )
-  const forget = db.prepare('delete from consumed where challenge > ? and challenge <= ? and expires < ?')
-  const start = Buffer.alloc(0)
-  let hand = start
-  return (beforeMs: number): void => {
-    const found = lastOf.get(hand, prunedMin)
-    if (!found?.['last']) {
-      hand = start
-      return
-    }
-    const last = Buffer.from(found['last'] as Uint8Array)
-    forget.run(hand, last, beforeMs)
-    hand = Number(found['n']) < prunedMin ? start : last
-  }
-}
-
 /** The writer over one handle; its `commit` is the commit point of the whole gateway. */
 export function prepareWriter(db: DatabaseSync) {
   const inserts = prepareInserts(db)
@@ -157,7 +132,7 @@ export function prepareWriter(db: DatabaseSync) {
         const results = inserts.insertGroup(group, next, timeMs)
         count(group, results, timeMs)
         // By our own clock: another process whose clock runs ahead must not shorten what is kept.
-        prune(nowMs - limits.consumedKeepMs)
+        prune(nowMs - limits.consumedKeepMs, nowMs)
         // Dying before the next line leaves nothing: no challenge is consumed, a retry runs afresh.
         db.exec('commit')
         // Dying after it leaves the whole group, durable and not yet acknowledged: the retry of any request in

@@ -76,7 +76,7 @@ t.test('what was forgotten is not missed, whatever the clock and the last commit
     await ledger.append(verifyAt(clock.now()))
     await ledger.append(verifyOf({ type: 'undecided', answer: 3 }))
   }
-  await forget(limits.consumedKeepMs + 121_000)
+  await forget(limits.consumedKeepMs + (limits.challengeTtlBatchS + 1) * 1000)
   await check('past their time')
   t.equal(await ledger.find((old[0] as { challenge: Buffer }).challenge), undefined, 'forgotten indeed')
   // A commit that only loses forgets too, and leaves no entry with its time.

@@ -35,9 +35,9 @@ const macKey = createSecretKey(Buffer.alloc(32, 1))
 const device = Buffer.alloc(16, 1)
 /** Each entry is about another invented person: keys of all parts are filed. */
 const someone = () => ({ ...person, number: randomBytes(9).toString('hex'), serial: randomBytes(16) })
-/** A challenge as a gateway makes it, for the entry that uses it at once. */
-export function challengeAt(nowMs: number) {
-  const { challenge, ttlS } = issueChallenges(macKey, { use: purpose.reading, device, count: 1, nowMs })
+/** A challenge as a gateway makes it, the first of `count`, for the entry that uses it at once. */
+export function challengeAt(nowMs: number, count = 1) {
+  const { challenge, ttlS } = issueChallenges(macKey, { use: purpose.reading, device, count, nowMs })
   return { challenge, expiresMs: (Math.floor(nowMs / 1000) + ttlS) * 1000 }
 }
 export const verifyAt = (nowMs = noon) => verifyOf({ ...challengeAt(nowMs), subject: someone() })

@@ -3,10 +3,11 @@
 import { createSecretKey, randomBytes } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
-import { dayMs } from '../../src/base/clock.ts'
+import { dayMs, hourMs } from '../../src/base/clock.ts'
 import { limits } from '../../src/base/limits.ts'
 import { openRow, parseEntry, parsePrivate } from '../../src/ledger/entry.ts'
 import { type Appended, openLedger, type VerifyEntry } from '../../src/ledger/ledger.ts'
+import { challengeAt, verifyAt } from '../helpers/checked-ledger.ts'
 import { keysOf, noon, openIn, reasonOf, sessionOf, verifyOf } from '../helpers/ledger.ts'
 
 t.test('one challenge has one entry, whoever asks again', async (t) => {
@@ -110,23 +111,34 @@ t.test('an entry that cannot be read is never taken for a free challenge', async
 
 t.test('challenges are forgotten one hour after their end, a bounded number at a time', async (t) => {
   const { ledger, clock, file } = await openIn(t)
-  const old = Array.from({ length: 1200 }, () => verifyOf({ expiresMs: noon }))
-  const kept = verifyOf({ expiresMs: noon + 1 })
-  await Promise.all([...old, kept].map((entry) => ledger.append(entry)))
+  const old = Array.from({ length: 1200 }, () => verifyAt())
+  const longer = verifyOf(challengeAt(noon, 64))
+  await Promise.all([...old, longer].map((entry) => ledger.append(entry)))
   const other = new DatabaseSync(file, { readOnly: true })
   t.teardown(() => other.close())
   const count = () => other.prepare('select count(*) as n from consumed').get()?.['n']
-  clock.advance(limits.consumedKeepMs)
-  await ledger.append({ type: 'act', kind: 7, act: '{}' })
+  const act = () => ledger.append({ type: 'act', kind: 7, act: '{}' })
+  clock.advance(limits.challengeTtlBatchS * 1000 + limits.consumedKeepMs)
+  await act()
   t.equal(count(), 1201, 'not before')
   clock.advance(1)
-  const counts = []
-  for (let i = 0; i < 4; i++) {
-    await ledger.append({ type: 'act', kind: 7, act: '{}' })
-    counts.push(Number(count()))
-  }
-  t.ok((counts[0] ?? 0) >= 1201 - 1024, `at most 1,024 by one commit: ${counts}`)
-  t.equal(counts.at(-1), 1, 'once round the table, and only what is due')
-  t.equal((await ledger.find(kept.challenge))?.index, 1200)
-  t.equal(await ledger.size(), 1206, 'entries stay')
+  await act()
+  t.equal(count(), 1201, 'nor within the second of their issue')
+  clock.advance(999)
+  await act()
+  t.equal(count(), 1201 - 1024, 'no more than 1,024 by one commit')
+  await act()
+  t.equal(count(), 0, 'all by the next')
+  t.equal(await ledger.find(longer.challenge), undefined)
+  t.equal(await ledger.size(), 1205, 'entries stay')
+})
+
+t.test('a challenge that has not ended is kept, wherever its key lies', async (t) => {
+  const { ledger } = await openIn(t)
+  const ahead = verifyAt(noon + 5 * hourMs) // Issued by a clock that was set back since.
+  const odd = verifyOf({ challenge: Buffer.alloc(42, 1), expiresMs: noon })
+  await Promise.all([ahead, odd].map((entry) => ledger.append(entry)))
+  await ledger.append(verifyAt())
+  t.equal((await ledger.find(ahead.challenge))?.index, 0)
+  t.equal((await ledger.find(odd.challenge))?.index, 1)
 })
