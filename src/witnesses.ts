@@ -9,7 +9,6 @@ import { isSameKey, keyType, parseVkey, printVkey, type Vkey } from './base/vkey
 import { type NoteSignature, parseNote, printNote } from './ledger/note.ts'
 import { readConsistency } from './ledger/proof.ts'
 import type { LedgerPublishing, SignedCheckpoint } from './ledger/reading.ts'
-import { readFromTiles } from './ledger/tile.ts'
 import { askWitness, type Submission } from './ledger/witness.ts'
 
 export type Witness = { vkey: Vkey; url: string }
@@ -108,7 +107,7 @@ export function publishWitnessed(options: PublisherOptions): { close(): Promise<
 }
 
 function submissionOf(ledger: LedgerPublishing, { size, note }: SignedCheckpoint): Submission {
-  const read = readFromTiles(size, (level, n, width) => ledger.readTile(level, n, width))
+  const read = ledger.readHashes(size)
   return { note, proveFrom: (oldSize) => readConsistency(oldSize, size, read) }
 }
 

@@ -9,7 +9,6 @@ import { parseNote } from './note.ts'
 import { checkInclusion, readInclusion } from './proof.ts'
 import type { LedgerReading } from './reading.ts'
 import { printReceipt } from './receipt.ts'
-import { readFromTiles } from './tile.ts'
 
 /** Record key of a day (Unix days); undefined once it is destroyed. Throws where that cannot be told. */
 export type RecordKeyOf = (day: number) => Promise<KeyObject | undefined>
@@ -53,8 +52,7 @@ export async function makeReceipt(
 function proveEntry(ledger: LedgerReading, index: number, who: WhoOpening): string {
   const { size, note } = ledger.checkpoint()
   const { data, leaf } = present(ledger.readEntry(index), 'an entry that a checkpoint covers')
-  const read = readFromTiles(size, (level, n, width) => ledger.readTile(level, n, width))
-  const proof = readInclusion(index, size, read)
+  const proof = readInclusion(index, size, ledger.readHashes(size))
   const { root } = present(parseCheckpoint(parseNote(note)?.text ?? ''), 'the form of a checkpoint')
   assert(checkInclusion({ index, size, leaf, root, proof }), 'a proof does not lead to the checkpoint')
   assert(

@@ -7,14 +7,17 @@ import { present } from '../base/assert.ts'
 import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { RecentMap } from '../base/recent.ts'
 import { type Appended, type Consumed, toAppended } from './appended.ts'
 import { parseEntry } from './entry.ts'
 import { headFileOf, LedgerInconsistent } from './head.ts'
 import type { Signed } from './integrator.ts'
 import { type Append, type FromWorker, packAppends, printAppend, type ToWorker } from './message.ts'
 import type { Signer } from './note.ts'
+import type { ReadHashes } from './range.ts'
 import { type Answered, type DaysAsked, prepareReader } from './reader.ts'
 import { openLedgerReader } from './sqlite.ts'
+import { readFromTiles } from './tile.ts'
 import type { WorkerData } from './worker.ts'
 
 export type { Appended, Consumed } from './appended.ts'
@@ -41,6 +44,8 @@ const refused = (reason: string, cause?: unknown) => new GatewayError('ledger_un
 const restartMsMin = 250
 const restartMsMax = 8000
 const keyBytes = 32
+/** Nodes of the tree that proofs passed: some 200 bytes each. */
+const nodesKnownMax = 1024
 
 /**
  * Opens (and makes) the file, starts the worker and waits until it is ready.
@@ -63,6 +68,7 @@ export class Ledger {
   readonly #db: DatabaseSync
   readonly #read: ReturnType<typeof prepareReader>
   readonly #waiting = new Map<number, Waiter[]>()
+  readonly #nodes = new RecentMap<Buffer>(nodesKnownMax)
   /** Who waits for the posts before a number. */
   #unsettled: { before: number; resolve(): void }[] = []
   #worker: Worker
@@ -184,6 +190,11 @@ export class Ledger {
   /** @throws GatewayError ledger_unavailable beyond what was integrated */
   readTile(level: number, n: number, width: number): Buffer {
     return this.#reading(() => this.#read.readTile(level, n, width))
+  }
+
+  /** Hashes for proofs in the tree of `size` entries. @throws GatewayError as `readTile` */
+  readHashes(size: number): ReadHashes {
+    return readFromTiles(size, (level, n, width) => this.readTile(level, n, width), this.#nodes)
   }
 
   /** @throws GatewayError ledger_unavailable beyond the last entry */

@@ -25,7 +25,7 @@ export function issueStart(issuedMs: number): Buffer {
  */
 export function endedRanges(endedMs: number, nowMs: number): [from: Buffer, below: Buffer][] {
   const from = hourStart(epochOf(nowMs, hourMs) + 2)
-  const below = issueStart(endedMs - limits.challengeTtlBatchS * 1000)
+  const below = issueStart(Math.max(0, endedMs - limits.challengeTtlBatchS * 1000))
   if (from.compare(below) < 0) return [[from, below]]
   return [
     [hourStart(0), below],

@@ -1,5 +1,6 @@
 // What of the ledger is shown, as those who show it see it: the newest checkpoints, tiles, and where an answer
 // stands. They know no store.
+import type { ReadHashes } from './range.ts'
 
 /** A checkpoint with its signatures, as printed; size 0 and an empty note before the first. */
 export type SignedCheckpoint = { size: number; note: string }
@@ -10,6 +11,8 @@ export type LedgerReading = {
   checkpoint(): SignedCheckpoint
   /** Hashes of a tile. Throws beyond what is integrated. */
   readTile(level: number, n: number, width: number): Buffer
+  /** Hashes of nodes of the tree of the first `size` entries, for proofs. Throws beyond what is integrated. */
+  readHashes(size: number): ReadHashes
   /** Entries of a bundle, as `printBundle` prints them. Throws beyond what is integrated. */
   readBundle(n: number, width: number): Buffer
   /** Index of the entry that has this token id (16 bytes). */
@@ -19,7 +22,7 @@ export type LedgerReading = {
 }
 
 /** What a publisher of checkpoints needs beside: the newest that we signed, and news of it. */
-export type LedgerPublishing = Pick<LedgerReading, 'checkpoint' | 'readTile'> & {
+export type LedgerPublishing = Pick<LedgerReading, 'checkpoint' | 'readHashes'> & {
   signed(): SignedCheckpoint
   /** Makes a note with more signatures the one that is shown; an older one than that is passed over. */
   publish(size: number, note: string): void

@@ -2,6 +2,7 @@
 // Pure: it knows which bytes lie where, not who stores them.
 import { assert } from '../base/assert.ts'
 import { u16 } from '../base/bytes.ts'
+import type { RecentMap } from '../base/recent.ts'
 import { parseDecimal } from '../base/text.ts'
 import { nodeHash } from './hash.ts'
 import type { Node, ReadHashes } from './range.ts'
@@ -127,19 +128,30 @@ export function printTile(hashes: readonly Uint8Array[]): Buffer {
   return Buffer.concat(hashes)
 }
 
-/** A hash reader for a tree of `size` leaves that reads each tile at most once per call. */
-export function readFromTiles(size: number, readTile: ReadTile): ReadHashes {
+/** Hashes of nodes by level and index. A node is the same in every tree that has it, so none is ever wrong. */
+export type KnownNodes = RecentMap<Buffer>
+
+/**
+ * A hash reader for a tree of `size` leaves that reads each tile at most once per call.
+ * @param known what is remembered between calls: most proofs pass the same nodes near the root and at the edge
+ */
+export function readFromTiles(size: number, readTile: ReadTile, known?: KnownNodes): ReadHashes {
   return (nodes) => {
     const tiles = new Map<string, Buffer>()
     return nodes.map((node) => {
       const place = placeOf(node)
       const width = Math.min(tileWidth, hashesAt(place.level, size) - place.n * tileWidth)
       assert(place.at + place.count <= width, 'a node is not in the tree')
+      const name = `${node.level}/${node.index}`
+      const standing = known?.get(name)
+      if (standing) return standing
       const key = `${place.level}:${place.n}`
       const tile = tiles.get(key) ?? readTile(place.level, place.n, width)
       assert(tile.length === width * hashBytes, 'a tile has not its width')
       tiles.set(key, tile)
-      return hashInTile(tile, place)
+      const hash = hashInTile(tile, place)
+      known?.set(name, Buffer.from(hash)) // A copy: a view would keep its tile.
+      return hash
     })
   }
 }

@@ -13,7 +13,7 @@ import {
 import { leafHash } from '../../src/ledger/hash.ts'
 import { printNote, signNote } from '../../src/ledger/note.ts'
 import type { LedgerPublishing, LedgerReading, SignedCheckpoint } from '../../src/ledger/reading.ts'
-import { printBundle, printTile } from '../../src/ledger/tile.ts'
+import { printBundle, printTile, readFromTiles } from '../../src/ledger/tile.ts'
 import { sha } from './ledger.ts'
 import { keyOf, origin, timeMs } from './receipts.ts'
 import { ReferenceTree } from './reference-tree.ts'
@@ -83,6 +83,9 @@ export class ShownLedger implements LedgerReading, LedgerPublishing {
     if ((n * 256 + width) * span > this.#signed.size) throw new Error('beyond what is integrated')
     const at = (i: number) => (n * 256 + i) * span
     return printTile(Array.from({ length: width }, (_, i) => this.#tree.hash(at(i), at(i + 1))))
+  }
+  readHashes(size: number) {
+    return readFromTiles(size, (level, n, width) => this.readTile(level, n, width))
   }
   readBundle(n: number, width: number) {
     if (n * 256 + width > this.#signed.size) throw new Error('beyond what is integrated')

@@ -2,12 +2,14 @@
 // and no bundle.
 import fc from 'fast-check'
 import t from 'tap'
+import { RecentMap } from '../../src/base/recent.ts'
 import { checkInclusion, readConsistency, readInclusion } from '../../src/ledger/proof.ts'
 import { readRoot } from '../../src/ledger/range.ts'
 import {
   hasBundle,
   hashInTile,
   hasTile,
+  type KnownNodes,
   parseBundle,
   parseBundlePath,
   parseTilePath,
@@ -227,6 +229,38 @@ t.test('proofs and roots from tiles are those of the tree, with few reads', (t) 
     { numRuns: 300 },
   )
   t.pass('the same')
+  t.end()
+})
+
+t.test('what is remembered between proofs is true of every size, and bounded', (t) => {
+  const known: KnownNodes = new RecentMap(64)
+  let reads = 0
+  const counting: ReadTile = (...tile) => {
+    reads++
+    return readTile(...tile)
+  }
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: size }), fc.nat(size - 1), (now, place) => {
+      const index = place % now
+      const read = readFromTiles(now, counting, known)
+      const inclusion = readInclusion(index, now, read)
+      const consistency = readConsistency(index, now, read)
+      return (
+        Buffer.concat(inclusion).equals(Buffer.concat(tree.path(index, 0, now))) &&
+        Buffer.concat(consistency).equals(Buffer.concat(tree.proof(index, now))) &&
+        known.size <= 64
+      )
+    }),
+    { numRuns: 300 },
+  )
+  readInclusion(7, size, readFromTiles(size, counting, known))
+  reads = 0
+  readInclusion(7, size, readFromTiles(size, counting, known))
+  t.equal(reads, 0, 'the same proof again reads nothing')
+  t.throws(
+    () => readInclusion(7, size, readFromTiles(7, counting, known)),
+    'nor is a node given to a tree without it',
+  )
   t.end()
 })
 
