@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads'
 import { openCheckpoint } from '../ledger/checkpoint.ts'
 import { checkBounds, checkRun, type Fault, type Run } from '../ledger/fsck.ts'
 import { checkActs, checkConsumed } from '../ledger/fsck-claims.ts'
+import { checkCounts, joinCounts } from '../ledger/fsck-counts.ts'
 import { checkBlocks } from '../ledger/fsck-finds.ts'
 import { checkStanding, checkTiles, type Kept, readStanding } from '../ledger/fsck-tree.ts'
 import type { FsckNews, FsckWork } from '../ledger/fsck-worker.ts'
@@ -33,7 +34,8 @@ It opens no private row: only "vouchsafe ledger show" does, one at a time, as an
   - what an act says: its entry is a hash over the opened row, which "ledger show" compares;
   - which challenge an entry used: only that one of its time names it, and no second one; nor whose request it was that
     a session's digest is of;
-  - the tags of the last entries, which no search block has yet; how many answers each outlet was given.
+  - the tags of the last entries, which no search block has yet;
+  - for which carrier and outlet an answer was counted: only how many were counted on each day.
 After the clock was set back by more than a quarter of an hour, it may miss used challenges for up to an hour.
 
 Exit code 0: all is as it was signed; 1: the first entry that is wrong is named; 2: there is no ledger, or no key or
@@ -120,6 +122,7 @@ async function check(io: CommandContext, { file, ledger, threads, others }: Work
       proved?.fault ??
       consumed ??
       checkActs(db, run.acts, entries) ??
+      checkCounts(db, run.counts, entries) ??
       checkBlocks(db) ??
       checkBounds(db)
     if (fault || !proved) return tellFault(io, fault)
@@ -202,7 +205,8 @@ function joinRuns(runs: readonly Run[], begins: readonly number[]): Checked['run
     lastMs = run.lastMs
   }
   const tileHashes = runs.flatMap((run) => run.tileHashes)
-  return { tileHashes, acts: runs.flatMap((run) => run.acts), fault: undefined }
+  const counts = joinCounts(runs.map((run) => run.counts))
+  return { tileHashes, acts: runs.flatMap((run) => run.acts), counts, fault: undefined }
 }
 
 const hashBytes = 32

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { present } from '../base/assert.ts'
 import { checkRun, type Fault } from './fsck.ts'
 import { checkConsumed } from './fsck-claims.ts'
+import type { DayCounts } from './fsck-counts.ts'
 import { openLedgerReadOnly } from './sqlite.ts'
 
 /** Without a range: the used challenges, of the first `entries`. */
@@ -13,6 +14,7 @@ export type FsckNews =
       kind: 'run'
       tileHashes: Uint8Array
       acts: number[]
+      counts: DayCounts
       firstMs: number
       lastMs: number
       fault: Fault | undefined

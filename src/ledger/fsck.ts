@@ -6,6 +6,7 @@ import { sha256 } from '../base/bytes.ts'
 import { dayMs, epochOf } from '../base/clock.ts'
 import { frameOf, joinedBy, parseFrames } from './bulk.ts'
 import { type Entry, entryType, parseEntry } from './entry.ts'
+import { countEntry, type DayCounts } from './fsck-counts.ts'
 import { prepareFiledCheck } from './fsck-finds.ts'
 import { leafHash } from './hash.ts'
 import { tileWidth } from './tile.ts'
@@ -15,12 +16,13 @@ import { hashTile } from './tiles.ts'
 export type Fault = { index: number | undefined; what: string }
 
 /**
- * What a run of entries came to: the hash of each full tile of leaves in it and the indices of its acts, or its first
- * fault.
+ * What a run of entries came to: the hash of each full tile of leaves in it, the indices of its acts and
+ * its answers by day, or its first fault.
  */
 export type Run = {
   tileHashes: Buffer[]
   acts: number[]
+  counts: DayCounts
   firstMs: number
   lastMs: number
   fault: Fault | undefined
@@ -105,10 +107,13 @@ export function checkRun(
   const checkFiled = prepareFiledCheck(db)
   const tileHashes: Buffer[] = []
   const acts: number[] = []
+  const counts: DayCounts = new Map()
   const tile = Buffer.alloc(tileWidth * hashBytes)
   let firstMs: number | undefined
   let lastMs = 0
-  const end = (fault: Fault | undefined): Run => ({ tileHashes, acts, firstMs: firstMs ?? 0, lastMs, fault })
+  const end = (fault: Fault | undefined): Run => ({
+    ...{ tileHashes, acts, counts, firstMs: firstMs ?? 0, lastMs, fault },
+  })
   for (let at = range.begin; at < range.end; ) {
     const to = Math.min(at + chunk, range.end)
     const whole = readRows(at, to)
@@ -126,6 +131,7 @@ export function checkRun(
       firstMs ??= lastMs
       times.push(lastMs)
       if (entry.type > entryType.session) acts.push(at)
+      countEntry(counts, entry)
       tile.set(row.leaf ?? empty, (at % tileWidth) * hashBytes)
       if (++at % tileWidth === 0) tileHashes.push(hashTile(tile))
     }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { carrierDay } from '../../src/base/clock.ts'
 import { act, challengeAt, damage, fill, fsck, session, size, undecided } from '../helpers/checked-ledger.ts'
 import { noon } from '../helpers/ledger.ts'
 
@@ -336,9 +337,36 @@ const searchBlocks: Damage[] = [
   ],
 ]
 
+const counted = /^the answers counted for 2026-11-23 \(yes, no, undecided\) are /
+const countedAnswers: Damage[] = [
+  ['one yes more', 'update answered set yes = yes + 1', /are 4195, 0, 1, and its entries are 4194, 0, 1\.$/m],
+  ['a yes called a no', 'update answered set yes = yes - 1, no = no + 1', counted],
+  ['an undecided forgotten', 'update answered set undecided = 0', counted],
+  ['gone', 'delete from answered', /are 0, 0, 0, and its entries are 4194, 0, 1/],
+  [
+    'another day',
+    'update answered set day = day + 1',
+    /^the answers counted for 2026-11-24 .* are 4194, 0, 1, and/,
+  ],
+  [
+    'one outlet more',
+    `insert into answered values ('swift-parcel', ${carrierDay(noon)}, 'X', 0, 2, 0)`,
+    /are 4194, 2, 1, and its/,
+  ],
+  [
+    'one less than none',
+    `insert into answered values ('swift-parcel', ${carrierDay(noon)}, 'X', -1, 1, 0)`,
+    /^a row of counted answers holds what is no count/,
+  ],
+  ['a count as text', `update answered set yes = 'many'`, /^a row of counted answers holds/],
+  ['a carrier as bytes', 'update answered set carrier = cast(carrier as blob)', /^a row of counted answers/],
+]
+
 t.test('each damage is found, and the first entry that it is about is named', async (t) => {
   const whole = await fill(t)
-  const tables = { entriesAndRows, treeAndNotes, challenges, actsOfChanges, searchBlocks }
+  const tables = {
+    ...{ entriesAndRows, treeAndNotes, challenges, actsOfChanges, countedAnswers, searchBlocks },
+  }
   for (const [name, table] of Object.entries(tables)) {
     for (const [what, edit, said] of table) {
       const { code, text } = await fsck(damage(whole, edit))
