@@ -15,6 +15,7 @@ import { type RegistryDb, RegistryError } from './registry/schema.ts'
 import { type Context, openResources, type Resources } from './resources.ts'
 import type { Issuing } from './routes/admission.ts'
 import { createIntrospection } from './token/introspect.ts'
+import { tellingYes } from './token-revocations.ts'
 
 export type Gateway = {
   device: FastifyInstance
@@ -89,9 +90,17 @@ type Shared = { common: Common; own: FollowedPair }
 
 /** Readers through the courier app. */
 async function openDeviceApp({ config, clock, log }: Context, resources: Resources, { common, own }: Shared) {
-  const { db, ledger, directory, metrics, nodes, quotas } = resources
+  const { db, ledger, revocations, directory, metrics, nodes, quotas } = resources
   const misuse = { log, suspendDevice: suspendMisused(db, clock) }
-  const parts = { ...resources, ...misuse, config, clock, nodes, quotas }
+  const parts = {
+    ...resources,
+    ...misuse,
+    config,
+    clock,
+    nodes,
+    quotas,
+    ledger: tellingYes(ledger, revocations),
+  }
   const app = await buildDeviceApp(common, {
     ...{ tls: own.current(), parts },
     routes: {

@@ -2,12 +2,19 @@
 // about that person or card (PROTOCOL sections 9 to 11). Of a private row only carrier and token id are taken.
 import type { KeyObject } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
-import { parseBase64url } from './base/bytes.ts'
+import { parseBase64url, printBase64url } from './base/bytes.ts'
 import { type Clock, dayMs, epochOf } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import type { Feed, FeedListener } from './bureau/feed.ts'
 import type { FeedChange } from './bureau/protocol.ts'
-import { deriveCardTag, deriveSubjectTag, openRow, parseEntry, parsePrivate } from './ledger/entry.ts'
+import {
+  deriveCardTag,
+  deriveSubjectTag,
+  openRow,
+  parseEntry,
+  parsePrivate,
+  type Subject,
+} from './ledger/entry.ts'
 import type { RecordKeyOf } from './ledger/issue.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import type { RegistryReader } from './registry/reader.ts'
@@ -19,6 +26,7 @@ import {
 } from './registry/revoked-tokens.ts'
 import type { RegistryDb } from './registry/schema.ts'
 import { answerCode } from './verify/outcome.ts'
+import type { LedgerView } from './verify/services.ts'
 
 type Options = {
   db: RegistryDb
@@ -40,11 +48,13 @@ export type TokenRevocations = {
    * Whether the feed is fresh and none of its changes waits for long: else a token may be revoked and not known so.
    */
   isFresh(): boolean
+  /** Told of each yes once it is durable: whom the bureau has just named is looked for again at once. */
+  recorded(subject: Subject | undefined): void
   close(): Promise<void>
 }
 
 const tokenLifeMs = limits.answerTokenLifeS * 1000
-/** A request that asked before the change may be recorded after it: each change is looked at again by then. */
+/** A request that asked before the change may be recorded after it, by any gateway: looked at again by then. */
 const lookAgainMs = limits.requestMsMax + 1000
 const tryAgainMs = 1000
 const lookEveryMs = 50
@@ -80,6 +90,7 @@ export async function followTokenRevocations(options: Options): Promise<TokenRev
   }, lookEveryMs)
   return {
     isFresh: () => feed.isFresh() && follower.waitsMs() < waitMsMax,
+    recorded: (subject) => subject && follower.recorded(subject),
     async close() {
       closed = true
       stop()
@@ -99,6 +110,8 @@ class Follower implements FeedListener {
   #backlog: Due[] = []
   #second: Due[] = []
   #failed: Due[] = []
+  /** Changes that wait for their second look, by whom they name. */
+  readonly #named = new Map<string, FeedChange>()
   #settling: Promise<void> | undefined
   /** Every append that was made before is settled (monotonic ms). */
   #settledAtMs = Number.NEGATIVE_INFINITY
@@ -128,6 +141,8 @@ class Follower implements FeedListener {
     const due: Due = { change, looks: 1, atMs: nowMs, sinceMs }
     if (this.#begun) this.#news.push(due)
     else this.#backlog.push(due)
+    // What was there before we began may be millions, and nothing was on its way here then.
+    if (feed.isFresh()) for (const name of namesIn(change)) this.#named.set(name, change)
   }
 
   anew(): void {
@@ -135,6 +150,17 @@ class Follower implements FeedListener {
     this.#done = 0
     this.#kept = Number.NEGATIVE_INFINITY // So that it is kept that nothing is done with.
     for (const queue of this.#queues()) queue.length = 0
+    this.#named.clear()
+  }
+
+  /** The bureau was asked before it named them, or this would not be a yes: it is not left to the second look. */
+  recorded(subject: Subject): void {
+    if (this.#named.size === 0) return
+    const nowMs = this.#options.clock.mono()
+    for (const name of namesOf(subject)) {
+      const change = this.#named.get(name)
+      if (change) this.#news.push({ change, looks: 1, atMs: nowMs, sinceMs: nowMs })
+    }
   }
 
   /** Changes that were not looked at yet. */
@@ -214,8 +240,13 @@ class Follower implements FeedListener {
     // Dying before this: the changes are looked at again, and what is revoked stays so.
     for (const { change, looks, sinceMs } of looked) {
       if (looks === 1) this.#second.push({ change, looks: 2, atMs: clock.mono() + lookAgainMs, sinceMs })
-      else this.#done = Math.max(this.#done, change.position)
+      else this.#finish(change)
     }
+  }
+
+  #finish(change: FeedChange): void {
+    this.#done = Math.max(this.#done, change.position)
+    for (const name of namesIn(change)) if (this.#named.get(name) === change) this.#named.delete(name)
   }
 
   /** Keeps how far we are. A change that is not done with holds it back: it would be missed after a restart. */
@@ -246,9 +277,23 @@ class Follower implements FeedListener {
     this.#begun = true
     if (this.#done > 0 || ledger.readEntry(0) !== undefined) return
     this.#done = feed.position()
-    this.#backlog = []
+    // But for what has just come: an answer may be on its way.
+    this.#backlog = this.#backlog.filter(({ sinceMs }) => sinceMs > Number.NEGATIVE_INFINITY)
   }
 }
+
+/** The ledger as a verification has it: each yes is told of once it is durable. */
+export const tellingYes = (
+  ledger: LedgerView,
+  { recorded }: Pick<TokenRevocations, 'recorded'>,
+): LedgerView => ({
+  find: (challenge) => ledger.find(challenge),
+  async append(entry) {
+    const appended = await ledger.append(entry)
+    if (entry.type === 'verify' && entry.answer === answerCode.yes) recorded(entry.subject)
+    return appended
+  },
+})
 
 /** Tokens in force that say yes about whom a change names. */
 async function tokensOf(options: Options, change: FeedChange): Promise<TokenToRevoke[]> {
@@ -282,13 +327,27 @@ async function tokensOf(options: Options, change: FeedChange): Promise<TokenToRe
   return tokens
 }
 
+type Named = Pick<FeedChange, 'docType' | 'issuingState' | 'number' | 'serial'>
+
+/** Whom a change names, as `namesOf` names them. */
+const namesIn = ({ docType, issuingState, number, serial }: Named): string[] => [
+  ...(number === undefined ? [] : [`${docType}/${issuingState}/${readNumber(docType, number)}`]),
+  ...(serial === undefined ? [] : [`${docType}/${issuingState}/card/${serial}`]),
+]
+
+const namesOf = ({ docType, state, number, serial }: Subject): string[] =>
+  namesIn({ docType, issuingState: state, number, serial: printBase64url(serial) })
+
+/** x is read as X (PROTOCOL section 8). */
+const readNumber = (docType: string, number: string) => (docType === 'ID' ? number.toUpperCase() : number)
+
 type Tag = ['subject' | 'card', Buffer]
 
 function tagsOf(tagKey: KeyObject, { docType, issuingState: state, number, serial }: FeedChange): Tag[] {
   const tags: Tag[] = []
   if (number !== undefined) {
-    const read = docType === 'ID' ? number.toUpperCase() : number // x is read as X (PROTOCOL section 8).
-    tags.push(['subject', deriveSubjectTag(tagKey, { docType, state, number: read })])
+    const subject = { docType, state, number: readNumber(docType, number) }
+    tags.push(['subject', deriveSubjectTag(tagKey, subject)])
   }
   const bytes = serial === undefined ? undefined : parseBase64url(serial)
   if (bytes) tags.push(['card', deriveCardTag(tagKey, { docType, state, serial: bytes })])

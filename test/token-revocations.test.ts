@@ -14,8 +14,9 @@ import { admitCarrier } from '../src/registry/carriers.ts'
 import { createRegistryReader } from '../src/registry/reader.ts'
 import { readFeedPosition, readRevokedTokens } from '../src/registry/revoked-tokens.ts'
 import { openRegistry } from '../src/registry/schema.ts'
-import { followTokenRevocations } from '../src/token-revocations.ts'
+import { followTokenRevocations, tellingYes } from '../src/token-revocations.ts'
 import { until } from './helpers/carrier.ts'
+import { sessionOf, verifyOf } from './helpers/ledger.ts'
 
 const startMs = Date.UTC(2026, 10, 24, 15, 59)
 const person = { docType: 'ID', state: 'CHN', number: '780001199001010018', serial: Buffer.alloc(16, 7) }
@@ -135,6 +136,50 @@ t.test('an answer that was on its way when the change came is found by the secon
   t.same(await p.revoked(), [], 'not yet')
   p.clock.advance(200)
   await until(async () => (await p.revoked()).includes(late), 'the second look')
+})
+
+t.test('a yes that this gateway recorded after the change is looked for at once', async (t) => {
+  const p = await makePlace(t)
+  const { feed, lost, lostCard } = createFeed()
+  await p.answer(other)
+  const follower = await followTokenRevocations(p.options(feed))
+  t.teardown(() => follower.close())
+  lost(person.number.toLowerCase())
+  lostCard(other.serial)
+  await until(async () => (await p.revoked()).length === 1, 'the first looks')
+  const late = [await p.answer(person), await p.answer({ ...other, number: '780001199001010034' })]
+  const unnamed = { ...person, number: '780001199001010042', serial: Buffer.alloc(16, 9) }
+  await p.answer(unnamed)
+  for (const subject of [person, other, unnamed, undefined]) follower.recorded(subject)
+  const began = performance.now()
+  await until(async () => (await p.revoked()).length === 3, 'by number and by card')
+  t.ok(performance.now() - began < 1000, 'within a second, with the clock standing still')
+  for (const jti of late) t.ok((await p.revoked()).includes(jti))
+  p.clock.advance(4100)
+  await until(async () => (await readFeedPosition(p.db)) === 2, 'done with')
+  const after = await p.answer(person) // The bureau knew: were it yes, it would be the bureau's word.
+  follower.recorded(person)
+  await sleep(200)
+  t.notOk((await p.revoked()).includes(after), 'and then no more')
+  t.same(p.faults, [])
+})
+
+t.test('those who follow are told of each yes once it is durable, and of nothing else', async (t) => {
+  const { ledger } = await makePlace(t)
+  const told: unknown[] = []
+  const telling = tellingYes(ledger, { recorded: (subject) => told.push([subject?.number]) })
+  const subjectOf = (n: number) => ({ ...person, number: `78000119900101${n}` })
+  const yes = verifyOf({ subject: subjectOf(1001) })
+  const appended = await telling.append(yes)
+  t.same(told, [['780001199001011001']])
+  await telling.append(verifyOf({ answer: 2, refusal: 31, subject: subjectOf(1002) }))
+  await telling.append(verifyOf({ type: 'undecided', answer: 3, subject: subjectOf(1003) }))
+  await telling.append(sessionOf('{}'))
+  t.equal(told.length, 1)
+  t.match(await telling.find(yes.challenge), { index: (appended as { index: number }).index })
+  await ledger.close()
+  await t.rejects(telling.append(verifyOf({ subject: subjectOf(1004) })))
+  t.equal(told.length, 1, 'nor of what may not stand')
 })
 
 t.test(
