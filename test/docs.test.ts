@@ -9,7 +9,7 @@ import t from 'tap'
 import { sha256 } from '../src/base/bytes.ts'
 import { settings } from '../src/base/config.ts'
 import { errorTable } from '../src/base/errors.ts'
-import { engineFlags, startGateway } from '../src/gateway-process.ts'
+import { engineEnvironment, engineFlags, startGateway } from '../src/gateway-process.ts'
 import { deriveJti, hashJti, hashWho, printEntry } from '../src/ledger/entry.ts'
 import { leafHash } from '../src/ledger/hash.ts'
 import { deckNames } from '../src/simulator/deck.ts'
@@ -83,11 +83,12 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.match(text, /^HEALTHCHECK /m)
   const command = JSON.parse(/^CMD (\[.+\])$/m.exec(text)?.[1] ?? '[]') as string[]
   t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
-  const malloc = [...text.matchAll(/MALLOC_\w+=\d+/g)].join(' ')
-  t.equal(`${malloc} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
+  const engine = [...text.matchAll(/(?:MALLOC|UV)_\w+=\d+/g)].join(' ')
+  t.equal(`${engine} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
+  const environment = Object.entries(engineEnvironment).map(([name, value]) => `${name}=${value}`)
   t.match(
     manifest.scripts['start'],
-    ` node ${engineFlags.join(' ')} src/`,
+    `${environment.join(' ')} node ${engineFlags.join(' ')} src/`,
     'and so do the gateways of tests and loads',
   )
   const probed = new URL(/fetch\('([^']+)'\)/.exec(text)?.[1] ?? 'http://none/')
