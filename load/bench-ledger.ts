@@ -17,7 +17,7 @@ import { measureWriters } from './two-writers.ts'
 const help = `npm run bench:ledger: the ledger by itself, on a file of its own
 
   npm run bench:ledger                        a million entries, under five minutes
-  npm run bench:ledger -- --full              ten million entries, about ten minutes
+  npm run bench:ledger -- --full              ten million entries, about twelve minutes
   npm run bench:ledger -- --folder /mnt/disk  on another disk than that of temporary files
 
 The last line is one JSON object: {"groupVsSerial", "servingMicros", "appendP99Ms", "fsckPerSecond",
@@ -37,6 +37,7 @@ if (values.help) {
   process.exit(0)
 }
 const total = Number(values.entries ?? (values.full ? 10_000_000 : 1_000_000))
+
 /** Poisson arrivals at `rate` a second for `seconds`; sorted ms from the intended moment to the answer. */
 async function appendOpenLoop(ledger: Ledger, rate: number, seconds: number): Promise<number[]> {
   const entries = makeEntries(rate * seconds)

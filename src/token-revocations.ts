@@ -157,10 +157,9 @@ class Follower implements FeedListener {
   recorded(subject: Subject): void {
     if (this.#named.size === 0) return
     const nowMs = this.#options.clock.mono()
-    for (const name of namesOf(subject)) {
-      const change = this.#named.get(name)
+    // One change may name both the person and the card: it is looked at once.
+    for (const change of new Set(namesOf(subject).map((name) => this.#named.get(name))))
       if (change) this.#news.push({ change, looks: 1, atMs: nowMs, sinceMs: nowMs })
-    }
   }
 
   /** Changes that were not looked at yet. */

@@ -12,7 +12,7 @@ const prunedMax = 2 * limits.ledgerGroupMax
 const hourStart = (hour: number) => Buffer.from([1, hour & 0xff])
 
 /** How a challenge begins that was issued at this time: its hour, then the Unix time in seconds as u32. */
-export function issueStart(issuedMs: number): Buffer {
+function issueStart(issuedMs: number): Buffer {
   const start = Buffer.alloc(6)
   hourStart(epochOf(issuedMs, hourMs)).copy(start)
   start.writeUInt32BE(Math.floor(issuedMs / 1000), 2)
