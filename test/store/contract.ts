@@ -167,7 +167,7 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
   t.test('a person counts once for a device and day', async (t) => {
     const { store } = await open(t)
     const [one, other] = [device(), device()]
-    const [first, second] = [person(), person()]
+    const [first, second] = [numbered(1), numbered(2)]
     t.equal(await store.addPerson(one, day, first), 1)
     t.equal(await store.addPerson(one, day, first), 1)
     t.equal(await store.addPerson(one, day, second), 2)
@@ -183,7 +183,7 @@ export function testStoreContract(t: Test, open: (t: Test) => Promise<Subject>):
     const one = device()
     const days = Array.from({ length: 8 }, (_, i) => day + i)
     for (const [i, each] of days.entries()) {
-      for (let n = 0; n <= i; n += 1) await store.addPerson(one, each, person())
+      for (let n = 0; n <= i; n += 1) await store.addPerson(one, each, numbered(n))
     }
     t.same(await store.readPeople(one, days), [1, 2, 3, 4, 5, 6, 7, 8])
   })
