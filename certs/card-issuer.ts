@@ -1,16 +1,9 @@
 // Makes the card side of the development PKI: issuer CA, document signers and their CRL, as DER by
-// node-forge and signed by node:crypto (P-256 only). It knows no file. PROTOCOL sections 3 and 6; RFC 5280.
-import {
-  createHash,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  sign,
-  X509Certificate,
-} from 'node:crypto'
+// node-forge and signed by node:crypto, in either suite. It knows no file. PROTOCOL sections 3 and 6; RFC 5280.
+import { createHash, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
 import forge from 'node-forge'
 import { present } from '../src/base/assert.ts'
-import { printP256Spki } from '../src/base/p256.ts'
+import { p256Signing, printSpki, type Signing, signingOf } from '../src/pki/signing.ts'
 
 /** A certificate (DER) and the private key of its subject. */
 export type Issued = { certificateDer: Buffer; privateKey: KeyObject }
@@ -61,8 +54,6 @@ const oids = {
   commonName: '2.5.4.3',
   organization: '2.5.4.10',
   ecPublicKey: '1.2.840.10045.2.1',
-  prime256v1: '1.2.840.10045.3.1.7',
-  ecdsaWithSha256: '1.2.840.10045.4.3.2',
   subjectKeyIdentifier: '2.5.29.14',
   keyUsage: '2.5.29.15',
   privateKeyUsagePeriod: '2.5.29.16',
@@ -132,11 +123,11 @@ const extension = (id: string, critical: boolean, value: Node) =>
   critical ? sequence(oid(id), yes(), octets(printDer(value))) : sequence(oid(id), octets(printDer(value)))
 
 /** The uncompressed point: the last 65 bytes of the SPKI. */
-const pointOf = (key: KeyObject) => printP256Spki(key).subarray(-65)
+const pointOf = (key: KeyObject) => printSpki(key).subarray(-65)
 
 /** Built, not parsed: forge would look for DER inside the point's bit string. */
 const spki = (key: KeyObject) =>
-  sequence(sequence(oid(oids.ecPublicKey), oid(oids.prime256v1)), bits(pointOf(key)))
+  sequence(sequence(oid(oids.ecPublicKey), oid(signingOf(key).curve)), bits(pointOf(key)))
 
 /** RFC 7093 method 1: the first 160 bits of SHA-256 over the public key's bits. */
 const keyIdentifier = (key: KeyObject) => createHash('sha256').update(pointOf(key)).digest().subarray(0, 20)
@@ -153,21 +144,30 @@ function keyUsage(usages: readonly KeyUsage[]): Node {
   return extension(oids.keyUsage, true, bits(Buffer.of(byte), unused))
 }
 
-/** AlgorithmIdentifier without parameters (RFC 5758 3.2). */
-const ecdsaWithSha256 = () => sequence(oid(oids.ecdsaWithSha256))
+/** AlgorithmIdentifier of what a key signs, without parameters (RFC 5758 3.2; GM/T 0015). */
+const signatureOf = (key: KeyObject) => sequence(oid(signingOf(key).signature))
 
 /** `{tbs, algorithm, signature}`: the outer form of certificates and CRLs. */
 function signed(tbs: Node, key: KeyObject): Buffer {
-  return printDer(sequence(tbs, ecdsaWithSha256(), bits(sign('sha256', printDer(tbs), key))))
+  return printDer(sequence(tbs, signatureOf(key), bits(signingOf(key).signDer(key, printDer(tbs)))))
 }
 
-type Tbs = { serial: Buffer; issuer: Node; validity: Node; subject: Node; key: KeyObject; extensions: Node[] }
+type Tbs = {
+  serial: Buffer
+  /** Signs it, or its like does. */
+  by: KeyObject
+  issuer: Node
+  validity: Node
+  subject: Node
+  key: KeyObject
+  extensions: Node[]
+}
 
 const tbsCertificate = (tbs: Tbs) =>
   sequence(
     tagged(0, [smallInteger(2)]),
     integer(tbs.serial),
-    ecdsaWithSha256(),
+    signatureOf(tbs.by),
     tbs.issuer,
     tbs.validity,
     tbs.subject,
@@ -182,17 +182,20 @@ export function randomSerial(): Buffer {
   return serial
 }
 
-const newKey = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
-
 /**
- * Makes a self-signed card issuer CA (P-256, pathLen 0, notAfter 99991231235959Z).
- * @param options.notBeforeMs Unix ms
+ * Makes a self-signed card issuer CA (pathLen 0, notAfter 99991231235959Z).
+ * @param options.notBeforeMs Unix ms; `signing` the suite, P-256 if left out
  */
-export function makeCardIssuer(options: { commonName: string; notBeforeMs: number }): Issued {
-  const privateKey = newKey()
+export function makeCardIssuer(options: {
+  commonName: string
+  notBeforeMs: number
+  signing?: Signing
+}): Issued {
+  const privateKey = (options.signing ?? p256Signing).makeKey()
   const name = nameOf(options.commonName)
   const tbs = tbsCertificate({
     serial: randomSerial(),
+    by: privateKey,
     issuer: name,
     validity: sequence(time(options.notBeforeMs), primitive(GENERALIZEDTIME, noEnd)),
     subject: name,
@@ -213,6 +216,8 @@ export type SignerOptions = {
   usageNotAfterMs: number
   /** Unsigned big-endian; 16 random bytes if left out. */
   serial?: Buffer
+  /** Another suite than the issuer's is a fault. */
+  signing?: Signing
   spoil?: Partial<Spoil>
 }
 
@@ -239,10 +244,12 @@ function signerExtensions(issuer: Issued, key: KeyObject, options: SignerOptions
  * @param options times in Unix ms; `usage…` is the privateKeyUsagePeriod, in which it may sign
  */
 export function makeDocumentSigner(issuer: Issued, options: SignerOptions): Issued {
-  const privateKey = newKey()
+  const signing = options.signing ?? signingOf(issuer.privateKey)
+  const privateKey = signing.makeKey()
   const end = options.spoil?.notAfterMs
   const tbs = tbsCertificate({
     serial: options.serial ?? randomSerial(),
+    by: issuer.privateKey,
     issuer: subjectOf(issuer.certificateDer),
     validity: sequence(
       time(options.notBeforeMs),
@@ -252,7 +259,9 @@ export function makeDocumentSigner(issuer: Issued, options: SignerOptions): Issu
     key: privateKey,
     extensions: signerExtensions(issuer, privateKey, options),
   })
-  const signingKey = options.spoil?.otherSigningKey ? newKey() : issuer.privateKey
+  const signingKey = options.spoil?.otherSigningKey
+    ? signingOf(issuer.privateKey).makeKey()
+    : issuer.privateKey
   return { certificateDer: signed(tbs, signingKey), privateKey }
 }
 
@@ -261,7 +270,7 @@ export function makeCardCrl(issuer: Issued, content: CrlContent): Buffer {
   const entries = content.revoked.map((one) => sequence(integer(one.serial), time(one.atMs)))
   const tbs = sequence(
     smallInteger(1),
-    ecdsaWithSha256(),
+    signatureOf(issuer.privateKey),
     subjectOf(issuer.certificateDer),
     time(content.thisUpdateMs),
     time(content.nextUpdateMs),

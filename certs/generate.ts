@@ -16,6 +16,8 @@ import { printBase64url } from '../src/base/bytes.ts'
 import { dayMs, hourMs } from '../src/base/clock.ts'
 import { syncFolder, temporaryPattern, withFolderLock, writeWhole } from '../src/base/folder.ts'
 import { printPem } from '../src/base/pem.ts'
+import { p256Signing, printSpki, sm2Signing } from '../src/pki/signing.ts'
+import { isSignedBy } from '../src/pki/suites.ts'
 import {
   type Issued,
   makeCardCrl,
@@ -134,7 +136,7 @@ async function ensureAuthority(work: Work, entry: plan.TlsCa | plan.CardCa): Pro
   const { commonName } = entry
   const issued =
     entry.kind === 'card-ca'
-      ? makeCardIssuer({ commonName, notBeforeMs })
+      ? makeCardIssuer({ commonName, notBeforeMs, signing: entry.curve === 'SM2' ? sm2Signing : p256Signing })
       : await makeTlsCa({ commonName, notBeforeMs, notAfterMs: work.nowMs + entry.lifeDays * dayMs })
   writePair(work, entry, issued)
   work.authorities.set(entry.name, { certificate: new X509Certificate(issued.certificateDer), issued })
@@ -198,7 +200,7 @@ function isKept(work: Work, entry: plan.TlsLeaf | plan.CardSigner, found: Found)
     )
     return true
   }
-  if (!certificate.verify(authority.publicKey)) return false
+  if (!isSignedBy(certificate.raw, printSpki(authority.publicKey))) return false
   return found.fromMs <= work.nowMs && found.toMs - work.nowMs >= found.spareMs
 }
 
@@ -206,7 +208,7 @@ async function ensureCrl(work: Work, entry: plan.Crl): Promise<void> {
   const file = `${entry.name}.crl`
   const authority = authorityOf(work, entry.name)
   const der = readAs(work, file, (text) => readPem('X509 CRL', text))
-  const current = der && (await readCrl(der, authority.certificate.publicKey))
+  const current = der && readCrl(der, authority.certificate.publicKey)
   const revoked = current?.revoked ?? []
   const missing = entry.revokes
     .flatMap((name) => work.signers.get(name) ?? [])

@@ -17,7 +17,7 @@ export type TlsLeaf = Common & {
   names: AltNames
   lifeDays: number
 }
-export type CardCa = Common & { kind: 'card-ca'; commonName: string }
+export type CardCa = Common & { kind: 'card-ca'; commonName: string; curve: 'P-256' | 'SM2' }
 export type CardSigner = Common & {
   kind: 'card-signer'
   issuer: string
@@ -50,13 +50,13 @@ const carrier = (id: string): TlsLeaf => ({
   lifeDays: leafDays,
 })
 
-const cardSigner = (number: number, note: string): CardSigner => ({
+const cardSigner = (number: number, note: string, suffix: '' | '-sm2' = ''): CardSigner => ({
   kind: 'card-signer',
-  name: `card-signer-${number}`,
-  what: `document signer ${number} of the cards${note}`,
+  name: `card-signer-${number}${suffix}`,
+  what: `document signer ${number} of the ${suffix ? 'SM2 ' : ''}cards${note}`,
   loadedBy: 'simulator',
-  issuer: 'card-issuer',
-  commonName: `Document signer ${number}`,
+  issuer: `card-issuer${suffix}`,
+  commonName: `Document signer ${number}${suffix ? ' SM2' : ''}`,
   signsDays: 90,
 })
 
@@ -135,6 +135,7 @@ export const hierarchy: readonly Entry[] = [
     what: 'issuer CA of the simulated cards',
     loadedBy: 'gateway, as its anchor for cards',
     commonName: 'Card issuer',
+    curve: 'P-256',
   },
   cardSigner(1, ''),
   cardSigner(2, ', revoked from the start'),
@@ -144,6 +145,24 @@ export const hierarchy: readonly Entry[] = [
     what: 'revocation list of the document signers',
     loadedBy: 'gateway, at each check of a card',
     revokes: ['card-signer-2'],
+    lifeDays: crlDays,
+  },
+  {
+    kind: 'card-ca',
+    name: 'card-issuer-sm2',
+    what: 'issuer CA of the simulated SM2 cards',
+    loadedBy: 'gateway, as its anchor for SM2 cards',
+    commonName: 'Card issuer SM2',
+    curve: 'SM2',
+  },
+  cardSigner(1, '', '-sm2'),
+  cardSigner(2, ', revoked from the start', '-sm2'),
+  {
+    kind: 'card-crl',
+    name: 'card-issuer-sm2',
+    what: 'revocation list of the SM2 document signers',
+    loadedBy: 'gateway, at each check of an SM2 card',
+    revokes: ['card-signer-2-sm2'],
     lifeDays: crlDays,
   },
   {

@@ -3,6 +3,8 @@
 import 'reflect-metadata'
 import { createPublicKey, generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
+import { printSpki } from '../src/pki/signing.ts'
+import { isSignedBy } from '../src/pki/suites.ts'
 import { type CrlContent, type Issued, organization, printInteger, randomSerial } from './card-issuer.ts'
 
 type CryptoKey = webcrypto.CryptoKey
@@ -126,9 +128,9 @@ export async function makeTlsCrl(issuer: Issued, content: CrlContent): Promise<B
  * @returns undefined unless `publicKey` signed it
  * @throws Error if it is not a CRL
  */
-export async function readCrl(der: Buffer, publicKey: KeyObject): Promise<CrlContent | undefined> {
+export function readCrl(der: Buffer, publicKey: KeyObject): CrlContent | undefined {
   const crl = new x509.X509Crl(der)
-  if (!(await crl.verify({ publicKey: verifyKeyOf(publicKey) }))) return undefined
+  if (!isSignedBy(der, printSpki(publicKey))) return undefined
   const number = crl.getExtension(crlNumberOid)
   return {
     thisUpdateMs: crl.thisUpdate.getTime(),

@@ -12,9 +12,9 @@ import { limits } from '../src/base/limits.ts'
 import type { Question } from '../src/bureau/protocol.ts'
 import { type AnswerCache, createAnswerCache, type FeedView, type Slots } from '../src/cache/answers.ts'
 import { Flight } from '../src/cache/flight.ts'
+import type { ChipVerifier } from '../src/card/verdict.ts'
 import { epochFromByte, issueChallenges, type Purpose, purpose } from '../src/channel/challenge.ts'
 import type { Keyring } from '../src/keys/keyring.ts'
-import type { CardTrust } from '../src/pki/anchors.ts'
 import type { Store } from '../src/store/store.ts'
 import type { DeviceSession } from '../src/token/claims.ts'
 import { assertAdmitted } from '../src/verify/admission.ts'
@@ -36,7 +36,7 @@ export type VerifierParts = {
   bureau: { ask(question: Question): Promise<BureauVerdict>; delayP999Ms(): number }
   feed: FeedView
   tokens: TokenHolders
-  trust: () => CardTrust
+  verifiers: ReadonlyMap<number, ChipVerifier>
   metrics: Metrics
   quotas: Pick<Quotas, 'assertWithin'>
   /** How many nodes live, this one included. */
@@ -102,7 +102,7 @@ function joinServices(parts: VerifierParts): LoginServices {
     currentChallengeKey: async () => (await keyring.current('challenge')).key,
     wrapKey: (expS) => keyring.find('session-wrap', epochOf((expS - limits.sessionLifeS) * 1000, dayMs)),
     recipientKey: (id): KeyObject | undefined => findRecipient(keyring, id, clock.now()),
-    trust: parts.trust,
+    verifiers: parts.verifiers,
     store: parts.store,
     ...createAnswers(parts),
     bureauDelayP999Ms: () => parts.bureau.delayP999Ms(),

@@ -65,7 +65,7 @@ async function openParts(
     feed: revocations.isFresh(), // The feed is, and what it says was heeded.
     registry: registry.isFresh(),
     keys: keyring.isUsable(),
-    trust: trust().crl.isFresh(clock.now()) && carrier.isListFresh(),
+    trust: trust.isFresh(clock.now()) && carrier.isListFresh(),
     directory: directory.isFresh(),
   })
   const common = { log, clock, metrics, inFlightMax: config.IN_FLIGHT_MAX }

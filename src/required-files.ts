@@ -13,6 +13,8 @@ const inCerts = [
   'bureau-client.crt',
   'card-issuer.crt',
   'card-issuer.crl',
+  'card-issuer-sm2.crt',
+  'card-issuer-sm2.crl',
   'directory.pub',
   'ledger.key',
 ]

@@ -13,21 +13,24 @@ import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
 import { openPoster } from './base/http.ts'
-import { readPem } from './base/pem.ts'
+import { assertSm2 } from './base/sm2.ts'
 import { printVkey } from './base/vkey.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
+import { createCardVerifier } from './card/check.ts'
+import type { ChipVerifier } from './card/verdict.ts'
+import { followCardTrust } from './card-trust.ts'
 import { loadKeks } from './keys/kek.ts'
 import { Keyring } from './keys/keyring.ts'
 import type { RecordKeyOf } from './ledger/issue.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
-import { type CardTrust, loadAnchors } from './pki/anchors.ts'
+import type { CardTrust } from './pki/anchors.ts'
+import { p256, sm2 } from './pki/suites.ts'
 import { appendChanges, assertRecorded } from './recorder.ts'
 import { markProduction } from './registry/carriers.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
-import { followRevocations } from './revocation-list.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { followTokenRevocations } from './token-revocations.ts'
 import { keepUp } from './upkeep.ts'
@@ -72,8 +75,9 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => revocations.close())
   await feed.start() // Once those who follow it do.
   closers.push(() => feed.close())
-  const { trust, close: closeTrust } = openTrust(context)
-  closers.push(closeTrust)
+  const trust = followCardTrust({ certsDir: config.VOUCHSAFE_CERTS, log })
+  closers.push(() => trust.close())
+  const verifiers = createVerifiers(() => trust.current())
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
   const directory = openDirectoryOf(context, { keyring, tokens })
   closers.push(() => directory.close())
@@ -82,7 +86,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const nodes = () => counting.count()
   return {
     ...{ metrics, keyring, db, registry, ledger, recordKeyOf, store, warnings, nodes, bureau, feed, trust },
-    ...{ tokens, directory, quotas, revocations, ledgerVkey: ledgerVkeyOf(config) },
+    ...{ verifiers, tokens, directory, quotas, revocations, ledgerVkey: ledgerVkeyOf(config) },
   }
 }
 
@@ -206,12 +210,10 @@ function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: 
   return { bureau, feed }
 }
 
-/** Anchors and revocation list of the card issuer. */
-function openTrust({ config, log }: Context): { trust: () => CardTrust; close: () => void } {
-  const anchors = loadAnchors([readPem(join(config.VOUCHSAFE_CERTS, 'card-issuer.crt'))])
-  const file = join(config.VOUCHSAFE_CERTS, 'card-issuer.crl')
-  const list = followRevocations({ file, anchors, log })
-  return { trust: () => ({ anchors, crl: list.current() }), close: list.close }
+/** What checks the chips, by suite of the reading. */
+function createVerifiers(trust: () => CardTrust): ReadonlyMap<number, ChipVerifier> {
+  assertSm2()
+  return new Map([p256, sm2].map((suite) => [suite.id, createCardVerifier({ suite, trust })]))
 }
 
 function openDirectoryOf(

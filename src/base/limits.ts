@@ -37,6 +37,9 @@ export const limits = {
   // Card (structures of a reading)
   derDepthMax: 16,
   crlLookMs: 500,
+  /** What the memo of one suite holds: some 350 bytes a SOD. */
+  sodsKnownMax: 32_768,
+  signersKnownMax: 1024,
   // Bureau (PROTOCOL section 11)
   bureauBatchMax: 64,
   bureauBatchesInFlightMax: 8,

@@ -1,72 +1,93 @@
-// Rows 7-12 of the order of checks, as a list of named steps: the first that fails sets the refusal
-// (PROTOCOL section 7). Only what passes them all becomes a VerifiedCard. No memo: every signature is checked.
-import type { KeyObject } from 'node:crypto'
+// Rows 7-12 of the order of checks for cards, as a list of named steps: the first that fails sets the refusal
+// (PROTOCOL section 7). Only what passes them all becomes a VerifiedCard. A memo spares parsing and signatures of what
+// was found right before; times, lists and the chip are looked at on every request.
 import { present } from '../base/assert.ts'
-import type { Brand } from '../base/brand.ts'
 import { type Der, DerError, readDer } from '../base/der.ts'
 import { GatewayError } from '../base/errors.ts'
-import { bind } from '../base/t2l.ts'
 import type { CardTrust } from '../pki/anchors.ts'
-import { isDocumentSigner, isInTime, isTrusted } from '../pki/chain.ts'
+import { findIssuer, isDocumentSigner, isInTime, periodOf } from '../pki/chain.ts'
+import type { Suite, SuiteKey } from '../pki/suites.ts'
+import { Memo, nameOf, type ProvenSigner, type ProvenSod, type Standing } from './memo.ts'
 import { dg1Bytes, type Reading, saltBytes } from './reading.ts'
-import { checkRecord, type Person } from './record.ts'
+import { checkRecord } from './record.ts'
 import { refusal } from './refusal.ts'
 import { ldsContentType, parseSod, signedBytesOf, type UnverifiedSod } from './sod.ts'
-import { type CardSuite, p256 } from './suites/p256.ts'
-
-export type { Person } from './record.ts'
-
-/** A person whose card and chip were found right; made by `checkCard` alone. */
-export type VerifiedCard = Brand<Person, 'VerifiedCard'>
-
-/** What the chip had to sign for, as the gateway knows it: never what the reading says. */
-export type ChipContext = { challenge: Buffer; device: Buffer; parcel: Buffer; carrier: string }
-
-export type CardVerdict =
-  | { refusal: 0; card: VerifiedCard }
-  /** `person` once rows 7-11 passed and number and text are right: for the private tags only. */
-  | { refusal: number; person?: Person }
+import {
+  type CardVerdict,
+  type ChipContext,
+  type ChipVerifier,
+  chipMessage,
+  type Person,
+  type VerifiedCard,
+} from './verdict.ts'
 
 type Check = {
   reading: Reading
   context: ChipContext
   trust: CardTrust
   nowMs: number
-  suite: CardSuite
+  suite: Suite
+  memo: Memo
+  sodName: string
   // What the steps find, each for those after it.
   der?: Der
   sod?: UnverifiedSod
-  signerKey?: KeyObject
+  signer?: Standing & { key?: SuiteKey }
+  proven?: ProvenSod
   person?: Person
 }
 
-const suites: ReadonlyMap<number, CardSuite> = new Map([[p256.id, p256]])
-
 /** Each step returns 0 or its refusal; a DER error in it is the refusal beside it. */
-type Step = { row: number; run: (check: Check) => number; malformed: number }
+type Step = {
+  row: number
+  run(check: Check): number
+  malformed: number
+  /** Left out where the memo knows the SOD. */
+  once?: true
+}
 
 const steps: readonly Step[] = [
-  { row: 7, run: readSod, malformed: refusal.sodParse },
-  { row: 7, run: checkProfile, malformed: refusal.sodProfile },
-  { row: 8, run: checkSigner, malformed: refusal.signerUsage },
-  { row: 9, run: checkSignature, malformed: refusal.attributes },
+  { row: 7, run: readSod, malformed: refusal.sodParse, once: true },
+  { row: 7, run: checkProfile, malformed: refusal.sodProfile, once: true },
+  { row: 8, run: checkAnchors, malformed: refusal.signerUntrusted },
+  { row: 8, run: checkIssuer, malformed: refusal.signerUsage, once: true },
+  { row: 8, run: checkStanding, malformed: refusal.signerUsage },
+  { row: 8, run: checkUsage, malformed: refusal.signerUsage, once: true },
+  { row: 9, run: checkSignature, malformed: refusal.attributes, once: true },
   { row: 10, run: checkHashes, malformed: refusal.dg1 },
   { row: 11, run: checkChip, malformed: refusal.chipKey },
   { row: 12, run: checkText, malformed: refusal.text },
 ]
 
+/** The state whose cards these suites are. */
+const state = 'CHN'
+
 /**
- * Checks a reading, of a suite that row 6 found enabled, against our own context.
- * @param options.nowMs Unix ms
- * @throws GatewayError `trust_stale` when the revocation list is not fresh (row 8)
+ * Checks the readings of cards in one suite, and remembers what it found right.
+ * @param given.trust the trust in force; the same object as long as nothing of it changes
  */
-export function checkCard(
-  reading: Reading,
-  options: { context: ChipContext; trust: CardTrust; nowMs: number },
-): CardVerdict {
-  const suite = present(suites.get(reading.suite), 'the suite of a reading that row 6 let through')
-  const check: Check = { reading, ...options, suite }
+export function createCardVerifier(given: { suite: Suite; trust: () => CardTrust }): ChipVerifier {
+  const { suite } = given
+  const memo = new Memo()
+  return (reading, { context, nowMs }) => {
+    const trust = given.trust()
+    memo.under(trust)
+    const sodName = nameOf(reading.sod)
+    const check: Check = { reading, context, nowMs, suite, trust, memo, sodName }
+    const proven = memo.sod(sodName)
+    if (proven) {
+      check.proven = proven
+      check.signer = proven.signer
+    }
+    return checkCard(check)
+  }
+}
+
+/** @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8) */
+function checkCard(check: Check): CardVerdict {
+  const isKnown = check.proven !== undefined
   for (const step of steps) {
+    if (step.once && isKnown) continue
     const found = runStep(step, check)
     if (found !== 0) return { refusal: found, ...(check.person ? { person: check.person } : {}) }
   }
@@ -95,61 +116,97 @@ function checkProfile(check: Check): number {
 }
 
 const sodOf = (check: Check) => present(check.sod, 'the parsed SOD')
+const signerOf = (check: Check) => present(check.signer, 'a signer whose issuer was found')
 
-/** Row 8: anchor and signature, times, revocation, usage. */
-function checkSigner(check: Check): number {
-  const { trust, nowMs, suite } = check
-  const { signer, attributeValues } = sodOf(check)
-  if (!trust.crl.isFresh(nowMs)) throw new GatewayError('trust_stale', 'crl_not_fresh')
-  if (!isTrusted(signer, trust.anchors, suite.id)) return refusal.signerUntrusted
-  // Nothing says that this signer is not revoked: we cannot decide.
-  if (!trust.crl.covers(signer.issuer)) throw new GatewayError('trust_stale', 'crl_of_another_issuer')
+/** Row 8: what is trusted is known to be so now. */
+function checkAnchors({ trust, nowMs }: Check): number {
+  if (nowMs > trust.notAfterMs) throw new GatewayError('trust_stale', 'anchors_ended')
+  return 0
+}
+
+/** Row 8: signed by an anchor for cards of this suite. */
+function checkIssuer(check: Check): number {
+  const { signer } = sodOf(check)
+  const known = check.memo.signer(nameOf(signer.raw))
+  if (known) {
+    check.signer = known
+    return 0
+  }
+  const anchors = check.trust.anchors.filter((anchor) => anchor.state === state)
+  const anchor = findIssuer(signer, anchors, check.suite)
+  if (!anchor) return refusal.signerUntrusted
+  // Its own bytes: a view would keep the whole reading alive.
+  check.signer = { anchor, serial: Buffer.from(signer.serial), period: periodOf(signer) }
+  return 0
+}
+
+/** Row 8, on every request: the revocation list, the times and whether it is listed. */
+function checkStanding(check: Check): number {
+  const { trust, nowMs } = check
+  const { anchor, serial, period } = signerOf(check)
+  const list = trust.listOf(anchor)
+  if (!list?.isFresh(nowMs)) throw new GatewayError('trust_stale', list ? 'list_not_fresh' : 'no_list')
+  const signedMs = check.proven ? check.proven.signedMs : sodOf(check).attributeValues?.signedMs
   // Without a signing time there is nothing to date: row 9 refuses the attributes.
-  if (attributeValues && !isInTime(signer, attributeValues.signedMs, nowMs)) return refusal.signerTime
-  if (trust.crl.has(signer.serial)) return refusal.signerRevoked
-  const key = suite.importKey(signer.spki)
-  if (!key || !isDocumentSigner(signer)) return refusal.signerUsage
-  check.signerKey = key
+  if (signedMs !== undefined && !isInTime(period, signedMs, nowMs)) return refusal.signerTime
+  return list.has(serial) ? refusal.signerRevoked : 0
+}
+
+/** Row 8: what the signer is for. */
+function checkUsage(check: Check): number {
+  const signer = signerOf(check)
+  if (signer.key) return 0
+  const { signer: certificate } = sodOf(check)
+  const key = check.suite.importKey(certificate.spki)
+  if (!key || !isDocumentSigner(certificate)) return refusal.signerUsage
+  const proven: ProvenSigner = { ...signer, key }
+  check.signer = proven
+  check.memo.keepSigner(nameOf(certificate.raw), proven)
   return 0
 }
 
 /** Row 9: signedAttrs, messageDigest, signature over the received bytes. */
 function checkSignature(check: Check): number {
   const { suite } = check
-  const { attributeValues, content, attributes, signature } = sodOf(check)
+  const { attributeValues, content, attributes, signature, hashes } = sodOf(check)
   if (attributeValues?.contentType !== ldsContentType) return refusal.attributes
   if (!suite.hash(content).equals(attributeValues.messageDigest)) return refusal.messageDigest
-  const key = present(check.signerKey, 'the key of a signer that row 8 let through')
-  return suite.checkDer(key, signedBytesOf(attributes), signature) ? 0 : refusal.sodSignature
+  const signer = signerOf(check) as ProvenSigner
+  if (!signer.key.checkDer(signedBytesOf(attributes), signature)) return refusal.sodSignature
+  const hashOf = (group: number) => Buffer.from(present(hashes.get(group), 'a hash that row 7 found'))
+  const { signedMs } = attributeValues
+  check.proven = { signer, signedMs, dg1: hashOf(1), dg14: hashOf(14), dg15: hashOf(15) }
+  check.memo.keepSod(check.sodName, check.proven)
+  return 0
 }
 
 /** Row 10. */
 function checkHashes(check: Check): number {
   const { reading, suite } = check
-  const { hashes } = sodOf(check)
-  const matches = (group: number, file: Buffer) => hashes.get(group)?.equals(suite.hash(file)) === true
-  if (!matches(1, reading.dg1)) return refusal.dg1
-  if (!matches(14, reading.dg14)) return refusal.dg14
-  return matches(15, reading.dg15) ? 0 : refusal.dg15
+  const signed = present(check.proven, 'a SOD that row 9 let through')
+  if (!signed.dg1.equals(suite.hash(reading.dg1))) return refusal.dg1
+  if (!signed.dg14.equals(suite.hash(reading.dg14))) return refusal.dg14
+  return signed.dg15.equals(suite.hash(reading.dg15)) ? 0 : refusal.dg15
 }
 
-/** Row 11: the chip key of the signed DG15 over our challenge, device, parcel and carrier. */
+/** Row 11: the chip key of the signed DG15 over our challenge, device, parcel and carrier. Never remembered. */
 function checkChip({ reading, context, suite }: Check): number {
   const key = suite.importKey(reading.dg15)
   if (!key) return refusal.chipKey
   const message = chipMessage(context, suite.hash(reading.sod))
-  return suite.checkRaw(key, message, reading.chipSignature) ? 0 : refusal.chipSignature
+  return key.checkRaw(message, reading.chipSignature) ? 0 : refusal.chipSignature
 }
 
-/** Row 12. */
+/** Row 12, and whether the anchor may vouch for the authority that the record names. */
 function checkText(check: Check): number {
   const { dg1, dg14 } = check.reading
   const serial = Buffer.from(dg14.subarray(saltBytes + 8)) // A view would keep the whole reading alive.
   const found = checkRecord(dg1.subarray(saltBytes, dg1Bytes), serial, check.nowMs)
+  const { authorities } = signerOf(check).anchor
+  if (found.authority !== undefined && authorities.length > 0) {
+    const { authority } = found
+    if (!authorities.some((prefix) => authority.startsWith(prefix))) return refusal.signerUntrusted
+  }
   if (found.person) check.person = found.person
   return found.refusal
 }
-
-/** `chip{challenge, device, parcel, carrier, H(SOD)}`. */
-export const chipMessage = (c: ChipContext, sodHash: Buffer) =>
-  bind('chip', c.challenge, c.device, c.parcel, c.carrier, sodHash)

@@ -14,9 +14,6 @@ export type Reading = {
   flags: number
 }
 
-/** Suites that this gateway verifies: 0x01 P-256 with SHA-256. */
-export const enabledSuites: ReadonlySet<number> = new Set([1])
-
 export const saltBytes = 16
 export const dg1Bytes = saltBytes + limits.recordBytes
 export const dg14Bytes = saltBytes + 8 + 16

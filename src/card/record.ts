@@ -2,6 +2,7 @@
 // (PROTOCOL section 6), and the citizen number of GB 11643.
 import { limits } from '../base/limits.ts'
 import { refusal } from './refusal.ts'
+import type { Person } from './verdict.ts'
 
 export type CardRecord = {
   name: string
@@ -12,16 +13,6 @@ export type CardRecord = {
   number: string
   issuer: string
   validFrom: string
-  validTo: string
-}
-
-/** Who a card is about, in the strings that bureau, cache and tags use. */
-export type Person = {
-  docType: 'ID'
-  state: 'CHN'
-  number: string
-  name: string
-  serial: Buffer
   validTo: string
 }
 
@@ -110,21 +101,22 @@ const hasText = ({ name, validFrom, validTo }: CardRecord) =>
 /**
  * Row 12 of PROTOCOL section 7.
  * @param bytes the 256 bytes of DG1 after its salt; `serial` the card's, from DG14
- * @returns refusal 0 or R20-R25; the person as soon as text and number are right
+ * @returns refusal 0 or R20-R25; the person as soon as text and number are right; who issued it once there is text
  */
 export function checkRecord(
   bytes: Buffer,
   serial: Buffer,
   nowMs: number,
-): { refusal: number; person?: Person } {
+): { refusal: number; person?: Person; authority?: string } {
   const record = parseRecord(bytes)
   if (!record || !hasText(record)) return { refusal: refusal.text }
   const number = record.number.replace('x', 'X')
-  if (!isCitizenNumber(number)) return { refusal: refusal.number }
+  const authority = record.issuer
+  if (!isCitizenNumber(number)) return { refusal: refusal.number, authority }
   const validTo = record.validTo === longTerm ? longTermDay : record.validTo
   const name = record.name.normalize('NFC')
   const person: Person = { docType: 'ID', state: 'CHN', number, name, serial, validTo }
-  return { refusal: checkMeaning(record, { number, validTo, today: shanghaiDay(nowMs) }), person }
+  return { refusal: checkMeaning(record, { number, validTo, today: shanghaiDay(nowMs) }), person, authority }
 }
 
 function checkMeaning(record: CardRecord, given: { number: string; validTo: string; today: string }): number {

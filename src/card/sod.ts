@@ -17,7 +17,7 @@ import {
   utcTimeMs,
 } from '../base/der.ts'
 import { algorithmOid, parseCertificate, type UnverifiedCertificate } from '../pki/certificate.ts'
-import type { CardSuite } from './suites/p256.ts'
+import type { Suite } from '../pki/suites.ts'
 
 /** OIDs as the hex of their bodies. */
 const oids = {
@@ -46,7 +46,7 @@ function must(condition: boolean): asserts condition {
 }
 
 /** Checks the profile of what `readDer` found to be DER. Throws DerError. */
-export function parseSod(der: Der, suite: CardSuite): UnverifiedSod {
+export function parseSod(der: Der, suite: Suite): UnverifiedSod {
   const [type, explicit, ...rest] = childrenOf(der, tags.sequence)
   must(rest.length === 0 && explicit !== undefined && oidHex(type) === oids.signedData)
   const parts = childrenOf(onlyChild(explicit, context(0)), tags.sequence)
@@ -72,7 +72,7 @@ function parseEncapsulated(element: Der): Buffer {
   return octets(onlyChild(explicit, context(0)))
 }
 
-function parseSignerInfo(element: Der, signer: UnverifiedCertificate, suite: CardSuite) {
+function parseSignerInfo(element: Der, signer: UnverifiedCertificate, suite: Suite) {
   const parts = childrenOf(element, tags.sequence)
   must(parts.length === 6) // signedAttrs there, unsignedAttrs not.
   const [version, sid, digest, attributes, algorithm, signature] = parts as [Der, Der, Der, Der, Der, Der]
@@ -121,7 +121,7 @@ function attributesByType(element: Der): Map<string, Der> {
 export const ldsContentType = oids.ldsSecurityObject
 
 /** LDSSecurityObject version 0: hashes ascending, unique, of the suite's size. */
-function parseLds(content: Buffer, suite: CardSuite): Map<number, Buffer> {
+function parseLds(content: Buffer, suite: Suite): Map<number, Buffer> {
   const [version, algorithm, list] = fixedChildren(readDer(content), tags.sequence, 3) as [Der, Der, Der]
   must(smallInteger(version) === 0 && algorithmOid(algorithm) === suite.digestOid)
   const hashes = new Map<number, Buffer>()

@@ -19,6 +19,7 @@ import {
 export type Extension = { critical: boolean; value: Buffer }
 
 export type UnverifiedCertificate = {
+  raw: Buffer
   /** The signed bytes. */
   tbs: Buffer
   serial: Buffer
@@ -82,6 +83,7 @@ export function parseCertificate(der: Buffer): UnverifiedCertificate {
   const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
   if (times.length > 0) throw new DerError('validity malformed')
   return {
+    raw: der,
     tbs: tbs.raw,
     serial: integerBytes(serial),
     issuer: issuer.raw,

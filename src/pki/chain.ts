@@ -1,9 +1,9 @@
 // Whether a certificate is a document signer of a trusted issuer, for cards (PROTOCOL section 6). Revocation
 // and the time of signing are the caller's next questions.
-import { verify } from 'node:crypto'
 import { childrenOf, readDer, tags } from '../base/der.ts'
-import type { Anchors } from './anchors.ts'
+import type { Anchor } from './anchors.ts'
 import { keyUsageHex, oids, type UnverifiedCertificate, usagePeriodMs } from './certificate.ts'
+import type { Suite } from './suites.ts'
 
 const known = new Set<string>([
   oids.basicConstraints,
@@ -16,17 +16,21 @@ const digitalSignatureOnly = '0780'
 // `cA` is DEFAULT FALSE, which DER leaves out: only the empty SEQUENCE says CA=false.
 const notCa = '3000'
 
-/** Signed by an anchor of the suite, which it names as issuer both by name and by key. Throws DerError. */
-export function isTrusted(certificate: UnverifiedCertificate, anchors: Anchors, suite: number): boolean {
-  if (certificate.algorithm !== oids.ecdsaSha256) return false
+/** The anchor of the suite that signed it, which it names as issuer both by name and by key. Throws DerError. */
+export function findIssuer<A extends Anchor>(
+  certificate: UnverifiedCertificate,
+  anchors: readonly A[],
+  suite: Suite,
+): A | undefined {
+  if (certificate.algorithm !== suite.signatureOid) return undefined
   const keyId = authorityKeyId(certificate)
-  return anchors.some(
+  return anchors.find(
     (anchor) =>
       anchor.suite === suite &&
       anchor.subject.equals(certificate.issuer) &&
       keyId !== undefined &&
       anchor.keyId.equals(keyId) &&
-      verify('sha256', certificate.tbs, anchor.key, certificate.signature),
+      anchor.key.checkDer(certificate.tbs, certificate.signature),
   )
 }
 
@@ -50,9 +54,22 @@ export function isDocumentSigner(certificate: UnverifiedCertificate): boolean {
   return true
 }
 
+/** When a certificate holds and when its key may sign, Unix ms; no `usage`: never. */
+export type Period = {
+  notBeforeMs: number
+  notAfterMs: number
+  usage: { fromMs: number; toMs: number } | undefined
+}
+
+/** Throws DerError. */
+export const periodOf = (certificate: UnverifiedCertificate): Period => ({
+  notBeforeMs: certificate.notBeforeMs,
+  notAfterMs: certificate.notAfterMs,
+  usage: usagePeriodMs(certificate),
+})
+
 /** The certificate holds now, and its key was allowed to sign at `signedMs`, which has passed. */
-export function isInTime(certificate: UnverifiedCertificate, signedMs: number, nowMs: number): boolean {
-  const usage = usagePeriodMs(certificate)
+export function isInTime({ notBeforeMs, notAfterMs, usage }: Period, signedMs: number, nowMs: number) {
   if (!usage || signedMs > nowMs || signedMs < usage.fromMs || signedMs > usage.toMs) return false
-  return certificate.notBeforeMs <= nowMs && nowMs <= certificate.notAfterMs
+  return notBeforeMs <= nowMs && nowMs <= notAfterMs
 }

@@ -1,7 +1,7 @@
 // The certificate of a carrier, and the lists that revoke it (PROTOCOL sections 2 and 3; RFC 5280).
 // It knows no file, no clock and no registry; what it has made it reads back and checks before it gives it out.
 import 'reflect-metadata'
-import { createPublicKey, type KeyObject, randomBytes, sign, verify, X509Certificate } from 'node:crypto'
+import { createPublicKey, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 import { assert } from '../base/assert.ts'
 import { dayMs, hourMs } from '../base/clock.ts'
@@ -24,9 +24,10 @@ import { type Anchor, loadAnchors } from './anchors.ts'
 import { carrierUri, importCarrierKey, isCarrierId } from './carrier-key.ts'
 import { causes } from './causes.ts'
 import { oids, parseCertificate, parseExtensions, type UnverifiedCertificate } from './certificate.ts'
-import { isTrusted } from './chain.ts'
+import { findIssuer } from './chain.ts'
 import { checkClientCertificate } from './client-certificate.ts'
 import { parseCrl } from './revocation.ts'
+import { p256 } from './suites.ts'
 
 // The CA.
 
@@ -40,7 +41,7 @@ function openAuthority(given: { caCertificate: Buffer; caKey: KeyObject; nowMs: 
   const { caCertificate, caKey, nowMs } = given
   const anchor = readAnchor(caCertificate)
   const certificate = parseCertificate(caCertificate)
-  if (caKey.type !== 'private' || !createPublicKey(caKey).equals(anchor.key)) {
+  if (caKey.type !== 'private' || !spkiOf(caKey).equals(anchor.spki)) {
     throw new IssueRefused(
       'The key is not that of the carrier CA. Fix: give the .key and .crt of one making.',
     )
@@ -73,6 +74,8 @@ function faultOf(error: unknown): DerError {
   if (fault instanceof DerError) return fault
   throw error
 }
+
+const spkiOf = (key: KeyObject) => createPublicKey(key).export({ format: 'der', type: 'spki' })
 
 const floorSecond = (ms: number) => Math.floor(ms / 1000) * 1000
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
@@ -157,7 +160,7 @@ const extensionsOf = async (carrier: string, spki: Buffer, anchor: Anchor) => [
 /** What the library made is what was meant, and the carrier listener will take it. */
 function readBack(der: Buffer, by: Authority, meant: { serial: Buffer; spki: Buffer }) {
   const certificate = parseCertificate(der)
-  assert(isTrusted(certificate, [by.anchor], 1), 'a new certificate is not by its CA')
+  assert(findIssuer(certificate, [by.anchor], p256) !== undefined, 'a new certificate is not by its CA')
   assert(certificate.spki.equals(meant.spki), 'a new certificate has another key')
   assert(certificate.serial.equals(meant.serial), 'a new certificate has another serial')
   assert(certificate.notAfterMs <= by.certificate.notAfterMs, 'a new certificate outlives its CA')
@@ -270,7 +273,7 @@ type List = { thisUpdateMs: number; number: bigint; entries: Map<string, Buffer>
 function readList(der: Buffer, anchor: Anchor): List {
   try {
     const [tbs, , bits] = fixedChildren(readDer(der), tags.sequence, 3) as [Der, Der, Der]
-    if (!verify('sha256', tbs.raw, anchor.key, wholeBits(bits))) throw new DerError('it is not by this CA')
+    if (!anchor.key.checkDer(tbs.raw, wholeBits(bits))) throw new DerError('it is not by this CA')
     const { thisUpdateMs } = parseCrl(der, [anchor])
     // Checked: it is a complete list of this CA. What follows nextUpdate is entries, if any, and extensions.
     const more = childrenOf(tbs, tags.sequence).slice(5)

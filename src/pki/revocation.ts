@@ -1,6 +1,5 @@
 // A card issuer's revocation list (RFC 5280 section 5): signature checked once when it is loaded, freshness on
 // every request. Only complete lists of the issuer's own certificates are accepted, no delta or indirect ones.
-import { verify } from 'node:crypto'
 import {
   certificateTimeMs,
   childrenOf,
@@ -16,7 +15,7 @@ import {
 } from '../base/der.ts'
 import { limits } from '../base/limits.ts'
 import type { Anchors } from './anchors.ts'
-import { algorithmOid, oids, parseExtensions } from './certificate.ts'
+import { algorithmOid, parseExtensions } from './certificate.ts'
 
 export type Revocations = {
   /** Unix ms. */
@@ -48,12 +47,12 @@ function readList(der: Buffer, anchors: Anchors): Revocations {
   if (!tbs || rest.length > 0) throw new DerError('it is not a list')
   const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence)
   if (!issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
-  if (algorithmOid(inner) !== oids.ecdsaSha256 || algorithmOid(outer) !== oids.ecdsaSha256) {
-    throw new DerError('it has another algorithm')
-  }
+  const algorithm = algorithmOid(inner)
+  if (algorithmOid(outer) !== algorithm) throw new DerError('it has two algorithms')
   const signature = wholeBits(bits)
   const signed = anchors.some(
-    (anchor) => anchor.subject.equals(issuer.raw) && verify('sha256', tbs.raw, anchor.key, signature),
+    ({ subject, suite, key }) =>
+      subject.equals(issuer.raw) && suite.signatureOid === algorithm && key.checkDer(tbs.raw, signature),
   )
   if (!signed) throw new DerError('it is signed by none of the card issuers that are trusted')
   const thisMs = certificateTimeMs(thisUpdate)

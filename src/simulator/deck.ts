@@ -1,9 +1,9 @@
 // The deck: named cards whose answers are known, the magic test identities of the README. All people are
 // invented; who they are comes in as a function, so that the deck knows no bureau.
-import { generateKeyPairSync, randomInt } from 'node:crypto'
-import { printP256Spki } from '../base/p256.ts'
-import type { ChipContext } from '../card/check.ts'
+import { randomInt } from 'node:crypto'
 import { printReading, type Reading } from '../card/reading.ts'
+import type { ChipContext } from '../card/verdict.ts'
+import { printSpki, signingOf } from '../pki/signing.ts'
 import { type Card, type CardHolder, type DocumentSigner, issueCard, readCard } from './cards.ts'
 
 /** What a card of the deck must come to; the refusal is what the private row must say. */
@@ -81,8 +81,8 @@ const plans: readonly Plan[] = [
     about: 'another key in DG15 than the chip’s',
     refusal: 14,
     card(holder, o) {
-      const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      return issueCard(holder, o.signer, { signedMs: o.signedMs, chipSpki: printP256Spki(publicKey) })
+      const other = signingOf(o.signer.privateKey).makeKey()
+      return issueCard(holder, o.signer, { signedMs: o.signedMs, chipSpki: printSpki(other) })
     },
   },
   {

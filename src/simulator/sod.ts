@@ -1,8 +1,8 @@
 // Prints a card's security object from a plan, so that a spoiled one is the plan with another part. It checks
 // nothing: the gateway's strict reader is in card/sod.ts (PROTOCOL section 6; RFC 5652; ICAO 9303-10).
-import { type KeyObject, randomBytes, sign } from 'node:crypto'
+import { type KeyObject, randomBytes } from 'node:crypto'
 import forge from 'node-forge'
-import { sha256 } from '../base/bytes.ts'
+import { signingOf } from '../pki/signing.ts'
 
 export type DocumentSigner = { certificateDer: Buffer; privateKey: KeyObject }
 /** The files whose hashes are signed. */
@@ -29,11 +29,7 @@ export const ids = {
   data: '1.2.840.113549.1.7.1',
   signedData: '1.2.840.113549.1.7.2',
   lds: '2.23.136.1.1.1',
-  sha256: '2.16.840.1.101.3.4.2.1',
   sha512: '2.16.840.1.101.3.4.2.3',
-  sm3: '1.2.156.10197.1.401',
-  ecdsa: '1.2.840.10045.4.3.2',
-  sm2: '1.2.156.10197.1.501',
   contentType: '1.2.840.113549.1.9.3',
   messageDigest: '1.2.840.113549.1.9.4',
   signingTime: '1.2.840.113549.1.9.5',
@@ -76,40 +72,41 @@ export function signerIdOf(certificateDer: Buffer): [issuer: Asn1, serial: Asn1]
   return [issuer, serial]
 }
 
-/** The profile of PROTOCOL section 6. */
+/** The profile of PROTOCOL section 6, in the suite of the signer's key. */
 export function planSod(files: Files, signer: DocumentSigner, signedMs: number): SodPlan {
+  const { suite, digest, signature, signDer } = signingOf(signer.privateKey)
   return {
     type: ids.signedData,
     version: integer(3),
-    digests: [algorithm(ids.sha256)],
+    digests: [algorithm(digest)],
     contentType: ids.lds,
     encapsulate: octets,
     lds: {
       version: 0,
-      digest: algorithm(ids.sha256),
+      digest: algorithm(digest),
       hashes: [
-        [1, sha256(files.dg1)],
+        [1, suite.hash(files.dg1)],
         // Photo and fingerprints are hashes only, never read.
         [2, randomBytes(32)],
         [3, randomBytes(32)],
-        [14, sha256(files.dg14)],
-        [15, sha256(files.dg15)],
+        [14, suite.hash(files.dg14)],
+        [15, suite.hash(files.dg15)],
       ],
     },
     certificates: [signer.certificateDer],
     lists: [],
     signers: 1,
     sid: (certificateDer) => sequence(...signerIdOf(certificateDer)),
-    signerDigest: algorithm(ids.sha256),
+    signerDigest: algorithm(digest),
     attributes: (content) => [
       [ids.contentType, oid(ids.lds)],
-      [ids.messageDigest, octets(sha256(content))],
+      [ids.messageDigest, octets(suite.hash(content))],
       [ids.signingTime, utcTime(signedMs)],
     ],
     // DER SET OF (X.690 section 11.6).
     order: (attributes) => attributes.sort((a, b) => Buffer.compare(bytesOf(a), bytesOf(b))),
-    signatureAlgorithm: algorithm(ids.ecdsa),
-    sign: (message) => sign('sha256', message, signer.privateKey),
+    signatureAlgorithm: algorithm(signature),
+    sign: (message) => signDer(signer.privateKey, message),
     unsigned: [],
   }
 }

@@ -1,12 +1,11 @@
 // Every way the simulator spoils a card or its reading, by name, with the refusal that it must come to. Refusals
 // that need another document signer (R05, R06) come from the signer given at the issue (PROTOCOL section 7).
-import { createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
-import { sha256 } from '../base/bytes.ts'
-import { p256SpkiPrefix } from '../base/p256.ts'
-import type { ChipContext } from '../card/check.ts'
+import { generateKeyPairSync } from 'node:crypto'
 import type { Reading } from '../card/reading.ts'
 import { checkCharacterOf } from '../card/record.ts'
 import { refusal } from '../card/refusal.ts'
+import type { ChipContext } from '../card/verdict.ts'
+import { p256Signing, printSpki, type Signing, sm2Signing } from '../pki/signing.ts'
 import type { CardHolder } from './cards.ts'
 import {
   type Asn1,
@@ -34,14 +33,13 @@ export type Spoil = {
   /** What it must come to: a number of PROTOCOL section 7. */
   refusal: number
   holder?(holder: CardHolder): CardHolder
-  files?(files: Files): Files
+  files?(files: Files, signing: Signing): Files
   signedMs?(ms: number): number
-  sod?(plan: SodPlan): Partial<SodPlan>
+  sod?(plan: SodPlan, signing: Signing): Partial<SodPlan>
   printed?(sod: Buffer): Buffer
 }
 
-export const makeKey = (namedCurve = 'P-256') => generateKeyPairSync('ec', { namedCurve }).privateKey
-const spkiOf = (key: KeyObject): Buffer => createPublicKey(key).export({ format: 'der', type: 'spki' })
+const otherThan = (signing: Signing) => (signing === sm2Signing ? p256Signing : sm2Signing)
 const tenYearsMs = 3652 * 86_400_000
 const printedHeadBytes = 4 // 30 82 and two bytes of length: no SOD is shorter than 256 bytes.
 
@@ -99,17 +97,17 @@ export const cardSpoils = {
   },
   'digest algorithms not in order': {
     refusal: refusal.sodParse,
-    sod: () => ({ digests: [algorithm(ids.sha512), algorithm(ids.sha256)] }),
+    sod: (p) => ({ digests: [algorithm(ids.sha512), ...p.digests] }),
   },
   'not signed data': { refusal: refusal.sodProfile, sod: () => ({ type: ids.data }) },
   'version 1': { refusal: refusal.sodProfile, sod: () => ({ version: integer(1) }) },
   'two digest algorithms': {
     refusal: refusal.sodProfile,
-    sod: () => ({ digests: [algorithm(ids.sha256), algorithm(ids.sha512)] }),
+    sod: (p) => ({ digests: [...p.digests, algorithm(ids.sha512)] }),
   },
   'digest parameters': {
     refusal: refusal.sodProfile,
-    sod: () => ({ digests: [algorithm(ids.sha256, raw(NULL, false, ''))] }),
+    sod: (_, { digest }) => ({ digests: [algorithm(digest, raw(NULL, false, ''))] }),
   },
   'content is data': { refusal: refusal.sodProfile, sod: () => ({ contentType: ids.data }) },
   'lds version 1': {
@@ -118,7 +116,7 @@ export const cardSpoils = {
   },
   'lds digest of another suite': {
     refusal: refusal.sodProfile,
-    sod: (p) => ({ lds: { ...p.lds, digest: algorithm(ids.sm3) } }),
+    sod: (p, signing) => ({ lds: { ...p.lds, digest: algorithm(otherThan(signing).digest) } }),
   },
   'lds order': { refusal: refusal.sodProfile, sod: withHashes((all) => [...all].reverse()) },
   'lds group twice': {
@@ -158,11 +156,11 @@ export const cardSpoils = {
   },
   'signer digest of another suite': {
     refusal: refusal.sodProfile,
-    sod: () => ({ signerDigest: algorithm(ids.sm3) }),
+    sod: (_, signing) => ({ signerDigest: algorithm(otherThan(signing).digest) }),
   },
   'signature algorithm of another suite': {
     refusal: refusal.sodProfile,
-    sod: () => ({ signatureAlgorithm: algorithm(ids.sm2) }),
+    sod: (_, signing) => ({ signatureAlgorithm: algorithm(otherThan(signing).signature) }),
   },
   'certificate altered': {
     refusal: refusal.signerUntrusted,
@@ -196,11 +194,11 @@ export const cardSpoils = {
   },
   'another message digest': {
     refusal: refusal.messageDigest,
-    sod: withAttribute(ids.messageDigest, octets(sha256(Buffer.from('another')))),
+    sod: withAttribute(ids.messageDigest, octets(Buffer.alloc(32, 7))),
   },
   'forged signature': {
     refusal: refusal.sodSignature,
-    sod: () => ({ sign: (message) => sign('sha256', message, makeKey()) }),
+    sod: (_, { signDer, makeKey }) => ({ sign: (message) => signDer(makeKey(), message) }),
   },
   'signature altered': {
     refusal: refusal.sodSignature,
@@ -219,15 +217,18 @@ export const cardSpoils = {
   'wrong dg15 digest': { refusal: refusal.dg15, sod: withHash(15) },
   'chip key of another curve': {
     refusal: refusal.chipKey,
-    files: (files) => ({ ...files, dg15: spkiOf(makeKey('P-384')) }),
+    files: (files) => ({
+      ...files,
+      dg15: printSpki(generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey),
+    }),
   },
   'chip key off the curve': {
     refusal: refusal.chipKey,
-    files: (files) => ({ ...files, dg15: Buffer.concat([p256SpkiPrefix, Buffer.alloc(64, 1)]) }),
+    files: (files) => ({ ...files, dg15: Buffer.concat([files.dg15.subarray(0, -64), Buffer.alloc(64, 1)]) }),
   },
   'chip key of another': {
     refusal: refusal.chipSignature,
-    files: (files) => ({ ...files, dg15: spkiOf(makeKey()) }),
+    files: (files, { makeKey }) => ({ ...files, dg15: printSpki(makeKey()) }),
   },
   'name blank': { refusal: refusal.text, holder: (h) => ({ ...h, name: '' }) },
   'control character': {
@@ -274,7 +275,7 @@ export type ReadSpoil = {
   context?(given: ChipContext): ChipContext
   /** A key that is not the chip's signs. */
   foreignChip?: boolean
-  reading?(reading: Reading): Reading
+  reading?(reading: Reading, signing: Signing): Reading
 }
 
 /** Every way a reading is spoiled after the card was issued. */
@@ -283,7 +284,10 @@ export const readingSpoils = {
   'record altered': { refusal: refusal.dg1, reading: (r) => ({ ...r, dg1: flip(r.dg1, 16) }) },
   'salt altered': { refusal: refusal.dg1, reading: (r) => ({ ...r, dg1: flip(r.dg1, 0) }) },
   'card serial altered': { refusal: refusal.dg14, reading: (r) => ({ ...r, dg14: flip(r.dg14, -1) }) },
-  'chip key replaced': { refusal: refusal.dg15, reading: (r) => ({ ...r, dg15: spkiOf(makeKey()) }) },
+  'chip key replaced': {
+    refusal: refusal.dg15,
+    reading: (r, { makeKey }) => ({ ...r, dg15: printSpki(makeKey()) }),
+  },
   cloned: { refusal: refusal.chipSignature, foreignChip: true },
   'chip signature altered': {
     refusal: refusal.chipSignature,

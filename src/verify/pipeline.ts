@@ -3,8 +3,8 @@
 import { createSecretKey } from 'node:crypto'
 import { sha256 } from '../base/bytes.ts'
 import { GatewayError } from '../base/errors.ts'
-import { checkCard, type Person, type VerifiedCard } from '../card/check.ts'
-import { enabledSuites, parseReading, type Reading } from '../card/reading.ts'
+import { parseReading, type Reading } from '../card/reading.ts'
+import type { ChipVerifier, Person, VerifiedCard } from '../card/verdict.ts'
 import { purpose } from '../channel/challenge.ts'
 import { openReading, requestDigest } from '../channel/sealing.ts'
 import { unwrapSessionKey } from '../channel/session.ts'
@@ -55,8 +55,8 @@ export function createVerifier(services: Services) {
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
-    const reading = await unseal(services, request) // row 6
-    const card = checkCardOf(services, request, reading) // rows 7-12: never return
+    const { reading, verifier } = await unseal(services, request) // row 6
+    const card = await checkCard(services, request, { reading, verifier }) // rows 7-12: never return
     const digest = requestDigest({ ...request, device, sid }, request.sealed)
     const opened: Opened = { ...request, ...challenge, digest }
     const replayOnly = challenge.state === 'replay_only'
@@ -75,8 +75,10 @@ export function createVerifier(services: Services) {
   }
 }
 
+type Unsealed = { reading: Reading; verifier: ChipVerifier }
+
 /** Row 6: the session key from the device token, the seal, then the reading's shape. */
-async function unseal(services: Services, request: VerifyRequest): Promise<Reading> {
+async function unseal(services: Services, request: VerifyRequest): Promise<Unsealed> {
   const { session, challenge, parcel } = request
   const { device, sid, carrier } = session
   const wrap = await services.wrapKey(session.expS)
@@ -86,14 +88,19 @@ async function unseal(services: Services, request: VerifyRequest): Promise<Readi
   if (!plain) throw new GatewayError('seal_rejected', 'seal_rejected')
   const reading = parseReading(plain)
   if (!reading) throw new GatewayError('reading_malformed', 'reading_malformed')
-  if (!enabledSuites.has(reading.suite)) throw new GatewayError('reading_malformed', 'suite_not_enabled')
-  return reading
+  const verifier = services.verifiers.get(reading.suite)
+  if (!verifier) throw new GatewayError('reading_malformed', 'suite_not_enabled')
+  return { reading, verifier }
 }
 
-function checkCardOf(services: Services, request: VerifyRequest, reading: Reading): CardOutcome {
+async function checkCard(
+  services: Services,
+  request: VerifyRequest,
+  { reading, verifier }: Unsealed,
+): Promise<CardOutcome> {
   const { challenge, parcel, session } = request
   const context = { challenge, parcel, device: session.device, carrier: session.carrier }
-  const outcome = checkCard(reading, { context, trust: services.trust(), nowMs: services.clock.now() })
+  const outcome = await verifier(reading, { context, nowMs: services.clock.now() })
   return markCanary(services.canaries, outcome)
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts'
 import type { BureauResult, Question } from '../bureau/protocol.ts'
 import type { CachedAnswer, Slots } from '../cache/answers.ts'
 import type { Who } from '../cache/key.ts'
-import type { CardTrust } from '../pki/anchors.ts'
+import type { ChipVerifier } from '../card/verdict.ts'
 import type { Counters } from '../store/store.ts'
 import type { AnswerClaims, DeviceSession } from '../token/claims.ts'
 import type { Consumed, GuardStore } from './once.ts'
@@ -77,7 +77,8 @@ export type Services = {
   takeRate(session: DeviceSession): void
   challengeKey(epochByte: number): Promise<KeyObject | undefined>
   wrapKey(expS: number): Promise<KeyObject | undefined>
-  trust(): CardTrust
+  /** By suite of the reading; another suite is not enabled. */
+  verifiers: ReadonlyMap<number, ChipVerifier>
   store: GuardStore
   answers: {
     prepare(carrier: string, who: Who): Slots

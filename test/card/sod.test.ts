@@ -7,7 +7,7 @@ import { sha256 } from '../../src/base/bytes.ts'
 import { readDer } from '../../src/base/der.ts'
 import { printPem } from '../../src/base/pem.ts'
 import { ldsContentType, parseSod, signedBytesOf } from '../../src/card/sod.ts'
-import { p256 } from '../../src/card/suites/p256.ts'
+import { p256 } from '../../src/pki/suites.ts'
 import { type CardSpoil, issueCard } from '../../src/simulator/cards.ts'
 import { holder, issuer, signedMs, signer } from '../helpers/cards.ts'
 

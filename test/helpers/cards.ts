@@ -1,5 +1,6 @@
-// One card issuer, signer, holder and context for the tests of the card side. All invented.
+// In each suite a card issuer, signers and trust; one holder and context for the tests of the card side. All invented.
 import {
+  type CrlContent,
   type Issued,
   makeCardCrl,
   makeCardIssuer,
@@ -9,41 +10,101 @@ import {
 } from '../../certs/card-issuer.ts'
 import { randomId } from '../../src/base/bytes.ts'
 import { dayMs } from '../../src/base/clock.ts'
-import type { ChipContext } from '../../src/card/check.ts'
+import { createCardVerifier } from '../../src/card/check.ts'
+import type { Reading } from '../../src/card/reading.ts'
 import { checkCharacterOf } from '../../src/card/record.ts'
-import { type CardTrust, loadAnchors } from '../../src/pki/anchors.ts'
-import { parseCrl } from '../../src/pki/revocation.ts'
+import type { CardVerdict, ChipContext } from '../../src/card/verdict.ts'
+import { type Anchor, type CardAnchor, type CardTrust, loadAnchors } from '../../src/pki/anchors.ts'
+import { parseCrl, type Revocations } from '../../src/pki/revocation.ts'
+import { p256Signing, type Signing, sm2Signing } from '../../src/pki/signing.ts'
 import type { CardHolder } from '../../src/simulator/cards.ts'
 
 export const nowMs = Date.UTC(2026, 10, 24, 3)
 export const signedMs = nowMs - 30 * dayMs
 
-export const issuer = makeCardIssuer({ commonName: 'Test card issuer', notBeforeMs: nowMs - 400 * dayMs })
+export type CardWorld = ReturnType<typeof makeCardWorld>
 
-export const makeSigner = (options: Partial<SignerOptions> = {}, by: Issued = issuer) =>
-  makeDocumentSigner(by, {
-    commonName: 'Test document signer',
-    notBeforeMs: nowMs - 60 * dayMs,
-    usageNotBeforeMs: nowMs - 60 * dayMs,
-    usageNotAfterMs: nowMs + 30 * dayMs,
-    ...options,
-  })
+/** An issuer of a suite with a signer, another that is revoked, and a gateway's trust in it. */
+export function makeCardWorld(signing: Signing) {
+  const issuerOf = (commonName: string) =>
+    makeCardIssuer({ commonName, notBeforeMs: nowMs - 400 * dayMs, signing })
+  const issuer = issuerOf('Test card issuer')
+  const makeSigner = (options: Partial<SignerOptions> = {}, by: Issued = issuer) =>
+    makeDocumentSigner(by, {
+      commonName: 'Test document signer',
+      notBeforeMs: nowMs - 60 * dayMs,
+      usageNotBeforeMs: nowMs - 60 * dayMs,
+      usageNotAfterMs: nowMs + 30 * dayMs,
+      ...options,
+    })
+  const signer = makeSigner()
+  const revokedSigner = makeSigner()
+  /** A fresh list with the serial of `revokedSigner`. */
+  const makeCrl = (by: Issued = issuer, given: Partial<CrlContent> = {}) =>
+    makeCardCrl(by, {
+      thisUpdateMs: nowMs - dayMs,
+      nextUpdateMs: nowMs + dayMs,
+      number: 1,
+      revoked: [{ serial: serialOf(revokedSigner.certificateDer), atMs: nowMs - dayMs }],
+      ...given,
+    })
+  const load = (...by: Issued[]) =>
+    loadAnchors(
+      by.map((one) => one.certificateDer),
+      signing.suite,
+    )
+  const anchors = load(issuer)
+  /** Trust in issuers of ours; a list that is not given there is none of. */
+  const trustIn = (lists: readonly [Issued, Buffer | undefined][]) =>
+    makeTrust(
+      lists.map(([by, list]) => {
+        const own = load(by)
+        return { anchor: own[0] as Anchor, list: list && parseCrl(list, own) }
+      }),
+    )
+  const trust = trustIn([[issuer, makeCrl()]])
+  return {
+    signing,
+    issuerOf,
+    issuer,
+    makeSigner,
+    signer,
+    revokedSigner,
+    makeCrl,
+    load,
+    anchors,
+    trustIn,
+    trust,
+  }
+}
 
-export const signer = makeSigner()
-export const revokedSigner = makeSigner()
+export type Trusted = { anchor: Anchor; list?: Revocations | undefined } & Partial<
+  Pick<CardAnchor, 'state' | 'authorities'>
+>
 
-/** A fresh list with the serial of `revokedSigner`. */
-export const makeCrl = (by: Issued = issuer, times: { thisUpdateMs?: number; nextUpdateMs?: number } = {}) =>
-  makeCardCrl(by, {
-    thisUpdateMs: nowMs - dayMs,
-    nextUpdateMs: nowMs + dayMs,
-    number: 1,
-    revoked: [{ serial: serialOf(revokedSigner.certificateDer), atMs: nowMs - dayMs }],
-    ...times,
-  })
+/** Trust in anchors as given: cards of any authority in CHN where nothing else is said. */
+export function makeTrust(trusted: readonly Trusted[], notAfterMs = Number.POSITIVE_INFINITY): CardTrust {
+  const lists = new Map(
+    trusted.map(({ anchor, list, state = 'CHN', authorities = [] }) => [
+      { ...anchor, state, authorities } as CardAnchor,
+      list,
+    ]),
+  )
+  return { anchors: [...lists.keys()], notAfterMs, listOf: (anchor) => lists.get(anchor) }
+}
 
-const anchors = loadAnchors([issuer.certificateDer])
-export const trust: CardTrust = { anchors, crl: parseCrl(makeCrl(), anchors) }
+/** A check without a memory of earlier ones. */
+export function checkOnce(
+  reading: Reading,
+  given: { context: ChipContext; trust: CardTrust; nowMs: number },
+): CardVerdict {
+  const { context, trust, nowMs } = given
+  const { suite } = reading.suite === 2 ? sm2Signing : p256Signing
+  return createCardVerifier({ suite, trust: () => trust })(reading, { context, nowMs }) as CardVerdict
+}
+
+export const worlds = [makeCardWorld(p256Signing), makeCardWorld(sm2Signing)] as const
+export const { issuer, makeSigner, signer, revokedSigner, makeCrl, trust } = worlds[0]
 
 /** A number with its check character. */
 export const numberOf = (digits17: string) => digits17 + checkCharacterOf(digits17)

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadAnchors } from '../../src/pki/anchors.ts'
-import { issuer, signer } from '../helpers/cards.ts'
+import { p256, sm2 } from '../../src/pki/suites.ts'
+import { issuer, signer, worlds } from '../helpers/cards.ts'
 
 const folder = t.testdir()
 let made = 0
@@ -40,9 +41,17 @@ t.test('a CA by OpenSSL and ours are anchors for P-256', async (t) => {
   const anchors = loadAnchors([opensslCa([usage]), issuer.certificateDer])
   t.equal(anchors.length, 2)
   for (const anchor of anchors) {
-    t.equal(anchor.suite, 1)
+    t.equal(anchor.suite, p256)
     t.equal(anchor.keyId.length, 20)
   }
+})
+
+t.test('an SM2 CA is an anchor for SM2, and none for P-256', async (t) => {
+  const { certificateDer } = worlds[1].issuer
+  const [anchor] = loadAnchors([certificateDer], sm2)
+  t.equal(anchor?.suite, sm2)
+  t.throws(() => loadAnchors([certificateDer]), /its key is not P-256/)
+  t.throws(() => loadAnchors([issuer.certificateDer], sm2), /its key is not SM2/)
 })
 
 const refused: [about: string, der: () => Buffer, message: RegExp][] = [

@@ -3,14 +3,18 @@ import { X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { makeCardIssuer } from '../../certs/card-issuer.ts'
 import { dayMs } from '../../src/base/clock.ts'
-import { loadAnchors } from '../../src/pki/anchors.ts'
+import { type Anchors, loadAnchors } from '../../src/pki/anchors.ts'
 import { oids, parseCertificate, type UnverifiedCertificate } from '../../src/pki/certificate.ts'
-import { isDocumentSigner, isInTime, isTrusted } from '../../src/pki/chain.ts'
+import { findIssuer, isDocumentSigner, isInTime, periodOf } from '../../src/pki/chain.ts'
+import { p256, type Suite, sm2 } from '../../src/pki/suites.ts'
 import { issuer, makeSigner, nowMs, signedMs, signer } from '../helpers/cards.ts'
 
 const anchors = loadAnchors([issuer.certificateDer])
 const good = parseCertificate(signer.certificateDer)
 const namesake = makeCardIssuer({ commonName: 'Test card issuer', notBeforeMs: nowMs - 400 * dayMs })
+
+const isTrusted = (certificate: UnverifiedCertificate, by: Anchors, suite: Suite) =>
+  findIssuer(certificate, by, suite) !== undefined
 
 /** As `good`, with its extensions changed: what a certificate of a careless issuer would say. */
 function withExtensions(
@@ -27,21 +31,21 @@ t.test('node:crypto and we agree on a good signer', async (t) => {
   t.equal(good.serial.toString('hex').toUpperCase(), other.serialNumber)
   t.equal(good.notBeforeMs, Date.parse(other.validFrom))
   t.same(good.spki, other.publicKey.export({ format: 'der', type: 'spki' }))
-  t.ok(isTrusted(good, anchors, 1))
+  t.ok(isTrusted(good, anchors, p256))
   t.ok(isDocumentSigner(good))
-  t.ok(isInTime(good, signedMs, nowMs))
+  t.ok(isInTime(periodOf(good), signedMs, nowMs))
 })
 
 t.test('a signer is trusted by an anchor of its own suite, name and key only', async (t) => {
-  t.notOk(isTrusted(good, anchors, 2), 'the anchor is not allowed for the suite')
-  t.notOk(isTrusted(good, loadAnchors([namesake.certificateDer]), 1), 'a namesake’s key')
+  t.notOk(isTrusted(good, anchors, sm2), 'the anchor is not allowed for the suite')
+  t.notOk(isTrusted(good, loadAnchors([namesake.certificateDer]), p256), 'a namesake’s key')
   t.ok(
-    isTrusted(good, loadAnchors([namesake.certificateDer, issuer.certificateDer]), 1),
+    isTrusted(good, loadAnchors([namesake.certificateDer, issuer.certificateDer]), p256),
     'both are looked at',
   )
-  t.notOk(isTrusted({ ...good, issuer: good.subject }, anchors, 1), 'another name')
-  t.notOk(isTrusted({ ...good, algorithm: '2a864886f70d01010b' }, anchors, 1), 'another algorithm')
-  t.notOk(isTrusted(good, [], 1))
+  t.notOk(isTrusted({ ...good, issuer: good.subject }, anchors, p256), 'another name')
+  t.notOk(isTrusted({ ...good, algorithm: '2a864886f70d01010b' }, anchors, p256), 'another algorithm')
+  t.notOk(isTrusted(good, [], p256))
 })
 
 t.test('the issuer’s key must be named', async (t) => {
@@ -49,17 +53,17 @@ t.test('the issuer’s key must be named', async (t) => {
     isTrusted(
       withExtensions((all) => all.delete(oids.authorityKeyId)),
       anchors,
-      1,
+      p256,
     ),
     'not named',
   )
   const value = Buffer.from(`30168014${'00'.repeat(20)}`, 'hex')
   const other = withExtensions((all) => all.set(oids.authorityKeyId, { critical: false, value }))
-  t.notOk(isTrusted(other, anchors, 1), 'another key named')
+  t.notOk(isTrusted(other, anchors, p256), 'another key named')
   const empty = withExtensions((all) =>
     all.set(oids.authorityKeyId, { critical: false, value: Buffer.from('3000', 'hex') }),
   )
-  t.notOk(isTrusted(empty, anchors, 1), 'no key in it')
+  t.notOk(isTrusted(empty, anchors, p256), 'no key in it')
 })
 
 t.test('CA=false is the empty sequence, as DER has it', async (t) => {
@@ -80,7 +84,7 @@ t.test('a period with one end only is none', async (t) => {
   for (const hex of ['3011800f32303236303130313030303030305a', '3011810f32303939303130313030303030305a']) {
     const value = Buffer.from(hex, 'hex')
     const other = withExtensions((all) => all.set(oids.privateKeyUsagePeriod, { critical: false, value }))
-    t.notOk(isInTime(other, signedMs, nowMs))
+    t.notOk(isInTime(periodOf(other), signedMs, nowMs))
   }
 })
 
@@ -96,7 +100,7 @@ t.test(
       const altered = Buffer.from(der)
       altered.writeUInt8(altered.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
       try {
-        if (isTrusted(parseCertificate(altered), anchors, 1)) trusted += 1
+        if (isTrusted(parseCertificate(altered), anchors, p256)) trusted += 1
       } catch (error) {
         t.equal((error as Error).constructor.name, 'DerError')
       }

@@ -1,0 +1,117 @@
+// The signature suites of cards and of who issues them: 0x01 ECDSA on P-256 with SHA-256, 0x02 SM2 with SM3
+// (PROTOCOL section 6). Whatever is signed is signed in one suite throughout.
+import { verify } from 'node:crypto'
+import { sha256 } from '../base/bytes.ts'
+import {
+  childrenOf,
+  type Der,
+  DerError,
+  fixedChildren,
+  integerBytes,
+  oidHex,
+  readDer,
+  tags,
+  wholeBits,
+} from '../base/der.ts'
+import { checkP256, importP256Spki } from '../base/p256.ts'
+import { checkSm2, importSm2Spki, sm3 } from '../base/sm2.ts'
+
+/** A public key of a suite. */
+export type SuiteKey = {
+  /** A DER signature of a certificate, list or SOD, over the message. */
+  checkDer(message: Uint8Array, signature: Buffer): boolean
+  /** A chip's signature, 64 bytes r||s. */
+  checkRaw(message: Uint8Array, signature: Buffer): boolean
+}
+
+export type Suite = {
+  id: 1 | 2
+  name: 'P-256' | 'SM2'
+  /** OIDs as the hex of their bodies. */
+  digestOid: string
+  signatureOid: string
+  digestBytes: 32
+  hash(...parts: Uint8Array[]): Buffer
+  /** Only the one accepted form of a key on the suite's curve. */
+  importKey(spki: Buffer): SuiteKey | undefined
+}
+
+const integerBytesMax = 33
+const rawBytes = 64
+const half = rawBytes / 2
+
+/** Ecdsa-Sig-Value or SM2Signature in DER and nothing else; OpenSSL alone would settle the range but not every form. */
+function isDerSignature(signature: Buffer): boolean {
+  try {
+    const parts = childrenOf(readDer(signature), tags.sequence).map(integerBytes)
+    return (
+      parts.length === 2 && parts.every((part) => part.length <= integerBytesMax && part.readUInt8(0) < 0x80)
+    )
+  } catch (error) {
+    if (error instanceof DerError) return false
+    throw error
+  }
+}
+
+/** r||s as SEQUENCE of two INTEGERs: node:crypto reads SM2 signatures in no other form. */
+export function derOfRaw(signature: Buffer): Buffer {
+  const parts = [signature.subarray(0, half), signature.subarray(half)].map(printInteger)
+  const body = Buffer.concat(parts)
+  return Buffer.concat([Buffer.of(tags.sequence, body.length), body])
+}
+
+function printInteger(magnitude: Buffer): Buffer {
+  let start = 0
+  while (start < magnitude.length - 1 && magnitude[start] === 0) start++
+  const digits = magnitude.subarray(start)
+  const pad = digits.readUInt8(0) >= 0x80 ? [0] : []
+  return Buffer.concat([Buffer.of(tags.integer, digits.length + pad.length, ...pad), digits])
+}
+
+export const p256: Suite = {
+  id: 1,
+  name: 'P-256',
+  digestOid: '608648016503040201', // 2.16.840.1.101.3.4.2.1
+  signatureOid: '2a8648ce3d040302', // ecdsa-with-SHA256
+  digestBytes: 32,
+  hash: sha256,
+  importKey(spki) {
+    const key = importP256Spki(spki)
+    if (!key) return undefined
+    return {
+      checkDer: (message, signature) =>
+        isDerSignature(signature) && verify('sha256', message, key, signature),
+      checkRaw: (message, signature) => checkP256(key, message, signature),
+    }
+  },
+}
+
+export const sm2: Suite = {
+  id: 2,
+  name: 'SM2',
+  digestOid: '2a811ccf55018311', // 1.2.156.10197.1.401
+  signatureOid: '2a811ccf55018375', // 1.2.156.10197.1.501
+  digestBytes: 32,
+  hash: sm3,
+  importKey(spki) {
+    const key = importSm2Spki(spki)
+    if (!key) return undefined
+    return {
+      checkDer: (message, signature) => isDerSignature(signature) && checkSm2(key, message, signature),
+      checkRaw: (message, signature) =>
+        signature.length === rawBytes && checkSm2(key, message, derOfRaw(signature)),
+    }
+  },
+}
+
+const all: readonly Suite[] = [p256, sm2]
+
+export const suiteById = (id: number): Suite | undefined => all.find((suite) => suite.id === id)
+
+/** Whether the key signed a certificate or list, `{tbs, algorithm, signature}`, in the suite of its curve. Throws DerError. */
+export function isSignedBy(der: Buffer, spki: Buffer): boolean {
+  const [tbs, algorithm, bits] = fixedChildren(readDer(der), tags.sequence, 3) as [Der, Der, Der]
+  const oid = oidHex(childrenOf(algorithm, tags.sequence)[0])
+  const suite = all.find(({ signatureOid }) => signatureOid === oid)
+  return suite?.importKey(spki)?.checkDer(tbs.raw, wholeBits(bits)) === true
+}
