@@ -30,6 +30,7 @@ const ranks = [
 /** Files at the top of src/ beside app, serve and cli, and the commands: which rank they share. */
 const placed: Record<string, string> = {
   'src/gateway.ts': 'src/app',
+  'src/card-trust.ts': 'src/app',
   'src/carrier-listener.ts': 'src/app',
   'src/followed-files.ts': 'src/app',
   'src/issuing.ts': 'src/app',
