@@ -32,6 +32,7 @@ type Check = {
   // What the steps find, each for those after it.
   der?: Der
   sod?: UnverifiedSod
+  signerName?: string
   signer?: Standing & { key?: SuiteKey }
   proven?: ProvenSod
   person?: Person
@@ -127,14 +128,14 @@ function checkAnchors({ trust, nowMs }: Check): number {
 /** Row 8: signed by an anchor for cards of this suite. */
 function checkIssuer(check: Check): number {
   const { signer } = sodOf(check)
-  const known = check.memo.signer(nameOf(signer.raw))
+  check.signerName = nameOf(signer.raw)
+  const known = check.memo.signer(check.signerName)
   if (known) {
     check.signer = known
     return 0
   }
-  const anchors = check.trust.anchors.filter((anchor) => anchor.state === state)
-  const anchor = findIssuer(signer, anchors, check.suite)
-  if (!anchor) return refusal.signerUntrusted
+  const anchor = findIssuer(signer, check.trust.anchors, check.suite)
+  if (anchor?.state !== state) return refusal.signerUntrusted
   // Its own bytes: a view would keep the whole reading alive.
   check.signer = { anchor, serial: Buffer.from(signer.serial), period: periodOf(signer) }
   return 0
@@ -161,7 +162,7 @@ function checkUsage(check: Check): number {
   if (!key || !isDocumentSigner(certificate)) return refusal.signerUsage
   const proven: ProvenSigner = { ...signer, key }
   check.signer = proven
-  check.memo.keepSigner(nameOf(certificate.raw), proven)
+  check.memo.keepSigner(present(check.signerName, 'the name of a signer'), proven)
   return 0
 }
 

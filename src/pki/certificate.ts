@@ -69,8 +69,11 @@ export function parseExtensions(list: Der): Map<string, Extension> {
 }
 
 /** Parses a version 3 certificate. Throws DerError. */
-export function parseCertificate(der: Buffer): UnverifiedCertificate {
-  const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
+export const parseCertificate = (der: Buffer): UnverifiedCertificate => parseCertificateIn(readDer(der))
+
+/** Parses one that lies within what was read as strict DER. Throws DerError. */
+export function parseCertificateIn(element: Der): UnverifiedCertificate {
+  const [tbs, outer, bits, ...rest] = childrenOf(element, tags.sequence)
   if (!tbs || rest.length > 0) throw new DerError('certificate malformed')
   const parts = childrenOf(tbs, tags.sequence)
   const [version, serial, inner, issuer, validity, subject, spki, extensions, ...more] = parts
@@ -83,7 +86,7 @@ export function parseCertificate(der: Buffer): UnverifiedCertificate {
   const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
   if (times.length > 0) throw new DerError('validity malformed')
   return {
-    raw: der,
+    raw: element.raw,
     tbs: tbs.raw,
     serial: integerBytes(serial),
     issuer: issuer.raw,
