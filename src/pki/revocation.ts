@@ -26,6 +26,8 @@ export type Revocations = {
   covers(issuer: Buffer): boolean
   /** Whether the serial (body of its INTEGER) is listed, whatever the date. */
   has(serial: Buffer): boolean
+  /** The same, of a serial in hex. */
+  hasHex(serial: string): boolean
 }
 
 const fix = 'Fix: fetch the current list of the card issuer, DER; see certs/README.md.'
@@ -63,6 +65,7 @@ function readList(der: Buffer, anchors: Anchors): Revocations {
     isFresh: (nowMs) => thisMs <= nowMs + limits.clockSkewS * 1000 && nowMs <= nextMs,
     covers: (name) => issuer.raw.equals(name),
     has: (serial) => serials.has(serial.toString('hex')),
+    hasHex: (serial) => serials.has(serial),
   }
 }
 
