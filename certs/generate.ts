@@ -264,14 +264,15 @@ function ensureTrustList(work: Work, entry: plan.TrustList): void {
   const pinned = readAs(work, `${entry.name}.pub`, createPublicKey)
   const issuers = entry.trusts.map((name) => ({ name, certificate: authorityOf(work, name).certificate }))
   const wanted = { issuers, nowMs: work.nowMs, lifeDays: entry.lifeDays }
-  const seqOf = (jws: string | undefined) => (pinned ? nextSeq(jws?.trim(), pinned, wanted) : 1)
-  const due = readAs(work, file, (text) => ({ seq: seqOf(text) })) ?? { seq: 1 }
-  if (due.seq === undefined) return
+  const own = present(pinned, `${entry.name}.pub`)
+  const read = readAs(work, file, (text) => ({ seq: nextSeq(text.trim(), own, wanted) }))
+  const { seq } = read ?? { seq: nextSeq(undefined, own, wanted) }
+  if (seq === undefined) return
   if (!key) {
     work.warnings.push(`${file} cannot be signed again: ${entry.name}.key is not here. Fix: put it back.`)
     return
   }
-  write(work, file, `${makeTrustList(due.seq, key, wanted)}\n`)
+  write(work, file, `${makeTrustList(seq, key, wanted)}\n`)
   const expires = new Date(work.nowMs + entry.lifeDays * dayMs)
   work.made.push({ file, what: entry.what, expires })
 }

@@ -24,13 +24,14 @@ function describe({ name, certificate }: DevIssuer): ListedAnchor {
 export type Wanted = { issuers: readonly DevIssuer[]; nowMs: number; lifeDays: number }
 
 /**
- * What is wrong with a list: undefined if nothing is, and the number that the next one must have.
+ * The number of the list that must be made now; undefined if the one that is there is right.
  * @throws TrustListError if the key signed it and it cannot be read
  */
 export function nextSeq(jws: string | undefined, key: KeyObject, wanted: Wanted): number | undefined {
   const list = jws === undefined ? undefined : openOwn(jws, key)
-  if (!list) return 1 // Numbers count for one key: of another key's list nothing is known.
   const { issuers, nowMs, lifeDays } = wanted
+  // None, or another key's: whatever number a gateway has seen, the time in s is beyond it.
+  if (!list) return Math.floor(nowMs / 1000)
   const listed = list.issuers.map(({ anchor, certificate, lists }) => ({
     ...{ certificate: printBase64url(certificate), suite: anchor.suite.id, state: anchor.state },
     ...{ authorities: anchor.authorities, lists },
