@@ -1,7 +1,9 @@
 // `vouchsafe trust`: what it signs is what gateways take, and what is wrong with a list is said before it is signed.
+import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { dayMs, manualClock } from '../../src/base/clock.ts'
 import { printPem } from '../../src/base/pem.ts'
@@ -139,4 +141,27 @@ t.test('show says what is in a list, until when, and how fresh revocations are',
   })
   writeFileSync(at('certs', 'card-trust.jwt'), 'x.y.z')
   t.match(await run('show'), { code: 1, said: /Fix: / })
+})
+
+t.test('the commands of docs/TRUST.md do what it says', async (t) => {
+  const { at } = setUp(t)
+  writeFileSync(at('certs', 'card-issuer.crt'), printPem('CERTIFICATE', world.issuer.certificateDer))
+  writeFileSync(at('certs', 'card-issuer-sm2.crt'), printPem('CERTIFICATE', world2.issuer.certificateDer))
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const text = readFileSync(join(root, 'docs/TRUST.md'), 'utf8')
+  const blocks = [...text.matchAll(/^```sh\n([\s\S]+?)^```$/gm)].map(([, block]) => block)
+  t.equal(blocks.length, 4)
+  const path = `${dirname(process.execPath)}:${process.env['PATH']}`
+  const env = {
+    ...process.env,
+    PATH: path,
+    OFFLINE: at('offline'),
+    CERTS: at('certs'),
+    VOUCHSAFE_DATA: at('data'),
+  }
+  const script = `set -euo pipefail\n${blocks.join('\n')}`
+  const out = execFileSync('bash', ['-c', script], { cwd: root, env, encoding: 'utf8' })
+  t.match(out, /card-trust\.jwt is signed by/)
+  t.match(out, /suite 2 \(SM2\), cards of CHN/)
+  t.match(out, /Dropped: O=Vouchsafe development, CN=Test card issuer; its cards are refused/)
 })
