@@ -56,8 +56,8 @@ export const limits = {
   /** Files are read again so often even if nothing told of a change. */
   trustLookMs: 60_000,
   // Revocation lists that are fetched
-  /** Some 100,000 revoked signers; more is refused before it is read. */
-  cardListBytesMax: 4 * 1024 * 1024,
+  /** Some 30,000 revoked signers; more is refused before it is read, in the serving thread. */
+  cardListBytesMax: 1024 * 1024,
   cardListDeadlineMs: 10_000,
   cardListFetchesMax: 16,
   cardListCooldownMs: 30_000,

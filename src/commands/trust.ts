@@ -37,7 +37,7 @@ issuers.json is an array of one object for each issuer, all members needed:
     "lists": ["https://issuer.example/card-issuer.crl"]}]
 certificate  the CA, PEM or DER, a file beside issuers.json
 suite        1 P-256, 2 SM2
-authorities  what the issuing authority on a card must begin with, one of these; []: any
+authorities  what the issuing authority on a card must begin with, one of these; [] is every one
 lists        where its revocation list is: https: or http: URLs, or names of .crl files in VOUCHSAFE_CERTS
 
 A list replaces the one before it whole, and must have a higher number: without --seq one more than that of the list at
@@ -141,7 +141,7 @@ function sayList(list: TrustList, io: Io): void {
     io.out(`${i + 1}. ${nameOf(issuer)}`)
     io.out(`   certificate SHA-256 ${sha256(issuer.certificate).toString('hex')}`)
     io.out(`   suite ${suite.id} (${suite.name}), cards of ${state}`)
-    io.out(`   authorities: ${authorities.length === 0 ? 'any' : authorities.join(' ')}`)
+    io.out(`   authorities: ${authorities.length === 0 ? 'all' : authorities.join(' ')}`)
     io.out(`   revocation list: ${issuer.lists.join(' ')}`)
   }
 }
