@@ -189,7 +189,7 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     gateway: pair('gateway-ca', 'gateway'),
     carrier: [...pair('carrier-ca', 'carrier-swift-crane', 'carrier-river-post'), 'carrier-ca.crl'],
     bureau: pair('bureau-ca', 'bureau-server', 'bureau-client'),
-    card: [...pair('card-issuer', 'card-signer-1', 'card-signer-2'), 'card-issuer.crl'],
+    card: [...pair('card-issuer', 'card-signer-1', 'card-signer-2'), 'card-issuer.crl', 'card-trust.jwt'],
   }
   const cases: [deleted: string[], made: string[]][] = [
     [pair('gateway'), pair('gateway')],
@@ -208,6 +208,11 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     [
       ['ledger.key', 'ledger.pub'],
       ['ledger.key', 'ledger.pub'],
+    ],
+    [['card-trust.jwt'], ['card-trust.jwt']],
+    [
+      ['card-trust.key', 'card-trust.pub'],
+      ['card-trust.key', 'card-trust.pub', 'card-trust.jwt'],
     ],
     [['token.key'], ['token.key']],
     [['kek-1.key'], ['kek-1.key']],
@@ -257,14 +262,14 @@ t.test('what nears its end is renewed, not before, and CAs only bring a warning'
   const steps: [day: number, made: string[], warnings: RegExp[]][] = [
     [14.9, [], []],
     [15.1, lists, []],
-    [59.9, lists, []],
+    [59.9, [...lists, 'card-trust.jwt'], []],
     [60.1, pairs(...leaves), []],
     [74.5, [], []],
     [75.1, [...pairs(...signers), ...lists], []],
     [75.2, [], []],
     [
       1736,
-      [...pairs(...leaves, ...signers), ...lists],
+      [...pairs(...leaves, ...signers), ...lists, 'card-trust.jwt'],
       [/^gateway-ca\.crt ends on .+Fix: delete/, /^carrier-ca\.crt/, /^bureau-ca\.crt/],
     ],
   ]

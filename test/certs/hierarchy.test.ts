@@ -16,6 +16,7 @@ t.test('it has exactly the files that others load', async (t) => {
       ...['card-issuer', 'card-signer-1', 'card-signer-2'].flatMap(pair),
       ...['card-issuer-sm2', 'card-signer-1-sm2', 'card-signer-2-sm2'].flatMap(pair),
       ...['carrier-ca.crl', 'card-issuer.crl', 'card-issuer-sm2.crl'],
+      ...['card-trust.key', 'card-trust.pub', 'card-trust.jwt'],
       ...['directory.key', 'directory.pub', 'ledger.key', 'ledger.pub', 'token.key', 'kek-1.key'],
     ].toSorted(),
   )
