@@ -14,6 +14,7 @@ import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
 import { openPoster } from './base/http.ts'
 import { assertSm2 } from './base/sm2.ts'
+import { createTurns } from './base/turns.ts'
 import { printVkey } from './base/vkey.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
@@ -213,7 +214,10 @@ function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: 
 /** What checks the chips, by suite of the reading. */
 function createVerifiers(trust: () => CardTrust): ReadonlyMap<number, ChipVerifier> {
   assertSm2()
-  return new Map([p256, sm2].map((suite) => [suite.id, createCardVerifier({ suite, trust })]))
+  return new Map([
+    [p256.id, createCardVerifier({ suite: p256, trust })],
+    [sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn: createTurns() })],
+  ])
 }
 
 function openDirectoryOf(

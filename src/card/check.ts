@@ -4,6 +4,7 @@
 import { present } from '../base/assert.ts'
 import { type Der, DerError, readDer } from '../base/der.ts'
 import { GatewayError } from '../base/errors.ts'
+import type { TakeTurn } from '../base/turns.ts'
 import type { CardTrust } from '../pki/anchors.ts'
 import { findIssuer, isDocumentSigner, isInTime, periodOf } from '../pki/chain.ts'
 import type { Suite, SuiteKey } from '../pki/suites.ts'
@@ -45,18 +46,20 @@ type Step = {
   malformed: number
   /** Left out where the memo knows the SOD. */
   once?: true
+  /** Checks a signature, most of the time that a card takes. */
+  slow?: true
 }
 
 const steps: readonly Step[] = [
   { row: 7, run: readSod, malformed: refusal.sodParse, once: true },
   { row: 7, run: checkProfile, malformed: refusal.sodProfile, once: true },
   { row: 8, run: checkAnchors, malformed: refusal.signerUntrusted },
-  { row: 8, run: checkIssuer, malformed: refusal.signerUsage, once: true },
+  { row: 8, run: checkIssuer, malformed: refusal.signerUsage, once: true, slow: true },
   { row: 8, run: checkStanding, malformed: refusal.signerUsage },
   { row: 8, run: checkUsage, malformed: refusal.signerUsage, once: true },
-  { row: 9, run: checkSignature, malformed: refusal.attributes, once: true },
+  { row: 9, run: checkSignature, malformed: refusal.attributes, once: true, slow: true },
   { row: 10, run: checkHashes, malformed: refusal.dg1 },
-  { row: 11, run: checkChip, malformed: refusal.chipKey },
+  { row: 11, run: checkChip, malformed: refusal.chipKey, slow: true },
   { row: 12, run: checkText, malformed: refusal.text },
 ]
 
@@ -66,9 +69,14 @@ const state = 'CHN'
 /**
  * Checks the readings of cards in one suite, and remembers what it found right.
  * @param given.trust the trust in force; the same object as long as nothing of it changes
+ * @param given.takeTurn awaited before each signature, for a suite whose signatures would make others wait
  */
-export function createCardVerifier(given: { suite: Suite; trust: () => CardTrust }): ChipVerifier {
-  const { suite } = given
+export function createCardVerifier(given: {
+  suite: Suite
+  trust: () => CardTrust
+  takeTurn?: TakeTurn
+}): ChipVerifier {
+  const { suite, takeTurn } = given
   const memo = new Memo()
   return (reading, { context, nowMs }) => {
     const trust = given.trust()
@@ -80,20 +88,36 @@ export function createCardVerifier(given: { suite: Suite; trust: () => CardTrust
       check.proven = proven
       check.signer = proven.signer
     }
-    return checkCard(check)
+    const due = proven ? stepsOfKnown : steps
+    return takeTurn ? checkInTurns(check, due, takeTurn) : checkCard(check, due)
   }
 }
 
+const stepsOfKnown = steps.filter((step) => !step.once)
+
 /** @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8) */
-function checkCard(check: Check): CardVerdict {
-  const isKnown = check.proven !== undefined
-  for (const step of steps) {
-    if (step.once && isKnown) continue
+function checkCard(check: Check, due: readonly Step[]): CardVerdict {
+  for (const step of due) {
     const found = runStep(step, check)
-    if (found !== 0) return { refusal: found, ...(check.person ? { person: check.person } : {}) }
+    if (found !== 0) return refused(check, found)
   }
   return { refusal: 0, card: check.person as VerifiedCard }
 }
+
+/** The same, with others' work between its signatures. What it remembers is of the trust that it began under. */
+async function checkInTurns(check: Check, due: readonly Step[], takeTurn: TakeTurn): Promise<CardVerdict> {
+  for (const step of due) {
+    if (step.slow) await takeTurn()
+    const found = runStep(step, check)
+    if (found !== 0) return refused(check, found)
+  }
+  return { refusal: 0, card: check.person as VerifiedCard }
+}
+
+const refused = (check: Check, found: number): CardVerdict => ({
+  refusal: found,
+  ...(check.person ? { person: check.person } : {}),
+})
 
 function runStep(step: Step, check: Check): number {
   try {
@@ -161,7 +185,7 @@ function checkUsage(check: Check): number {
   if (!key || !isDocumentSigner(certificate)) return refusal.signerUsage
   const proven: ProvenSigner = { ...signer, key }
   check.signer = proven
-  check.memo.keepSigner(present(check.signerName, 'the name of a signer'), proven)
+  check.memo.keepSigner(check.trust, present(check.signerName, 'the name of a signer'), proven)
   return 0
 }
 
@@ -176,7 +200,7 @@ function checkSignature(check: Check): number {
   const hashOf = (group: number) => present(hashes.get(group), 'a hash that row 7 found').toString('latin1')
   const { signedMs } = attributeValues
   check.proven = { signer, signedMs, dg1: hashOf(1), dg14: hashOf(14), dg15: hashOf(15) }
-  check.memo.keepSod(check.sodName, check.proven)
+  check.memo.keepSod(check.trust, check.sodName, check.proven)
   return 0
 }
 
