@@ -7,6 +7,8 @@ export const limits = {
   devicesBodyBytesMax: 512 * 1024,
   devicesPerCallMax: 1000,
   readingBytes: 2048,
+  /** Of a passport, whose security object alone may take more than a card's whole reading. */
+  passportReadingBytes: 4096,
   recordBytes: 256,
   challengeBytes: 42,
   challengesPerBatchMax: 64,

@@ -29,7 +29,7 @@ export type UnverifiedCertificate = {
   notBeforeMs: number
   notAfterMs: number
   spki: Buffer
-  /** OID of the signature, hex; the same inside and outside. */
+  /** What `ReadAlgorithm` made of the signature's algorithm; the same inside and outside. */
   algorithm: string
   signature: Buffer
   extensions: ReadonlyMap<string, Extension>
@@ -47,7 +47,10 @@ export const oids = {
   crlNumber: '551d14',
 } as const
 
-/** AlgorithmIdentifier whose parameters must be absent. */
+/** Reads an AlgorithmIdentifier: text that is equal for those that are to count as one. */
+export type ReadAlgorithm = (element: Der | undefined) => string
+
+/** OID, hex, of an AlgorithmIdentifier whose parameters must be absent. */
 export function algorithmOid(element: Der | undefined): string {
   if (!element) throw new DerError('algorithm missing')
   return oidHex(onlyChild(element, tags.sequence))
@@ -68,8 +71,15 @@ export function parseExtensions(list: Der): Map<string, Extension> {
   return extensions
 }
 
-/** Parses a version 3 certificate. Throws DerError. */
-export function parseCertificate(der: Buffer): UnverifiedCertificate {
+/**
+ * Parses a version 3 certificate.
+ * @param readAlgorithm by default the strict form of cards
+ * @throws DerError
+ */
+export function parseCertificate(
+  der: Buffer,
+  readAlgorithm: ReadAlgorithm = algorithmOid,
+): UnverifiedCertificate {
   const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
   if (!tbs || rest.length > 0) throw new DerError('certificate malformed')
   const parts = childrenOf(tbs, tags.sequence)
@@ -78,8 +88,8 @@ export function parseCertificate(der: Buffer): UnverifiedCertificate {
     throw new DerError('certificate malformed')
   }
   if (smallInteger(onlyChild(version, context(0))) !== 2) throw new DerError('not version 3')
-  const algorithm = algorithmOid(inner)
-  if (algorithmOid(outer) !== algorithm) throw new DerError('two signature algorithms')
+  const algorithm = readAlgorithm(inner)
+  if (readAlgorithm(outer) !== algorithm) throw new DerError('two signature algorithms')
   const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
   if (times.length > 0) throw new DerError('validity malformed')
   return {
