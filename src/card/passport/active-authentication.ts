@@ -21,9 +21,9 @@ const activeAuthentication = '678108010105' // 2.23.136.1.1.5
 
 /** ecdsa-plain-signatures of BSI TR-03111 section 5.2.1.1, without its SHA-1 and SHA-224. */
 const plainDigests: ReadonlyMap<string, Digest> = new Map([
-  ['04007f000701010403', sha256],
-  ['04007f000701010404', sha384],
-  ['04007f000701010405', sha512],
+  ['04007f00070101040103', sha256],
+  ['04007f00070101040104', sha384],
+  ['04007f00070101040105', sha512],
 ])
 
 export type ChipKey = { key: RsaKey } | { key: Exclude<PassportKey, RsaKey>; digest: Digest }
