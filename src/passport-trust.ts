@@ -39,9 +39,9 @@ export function followPassportTrust(options: { folder: string; log: Log; lookMs?
     try {
       const now = timesOf(folder)
       if (now === times) return
+      times = now // Also of what is no good: it is told once, and read again when it changes.
       const next = readTrust(folder, log, found)
       if (next.print !== found.print) found = next
-      times = now
     } catch (err) {
       log.error({ err }, 'passport issuers not read') // What was good stands until its lists are stale.
     }

@@ -41,7 +41,7 @@ export function passportAt(seed: string, state: string, index: number): Passport
     index,
     state,
     number: letter + String(index).padStart(8, '0'),
-    name: `${pick(surnames, 0)}<<${pick(given, 2)}<${pick(given, 4)}`,
+    name: `${pick(surnames, 0)}<<${pick(given, 2)}`, // Fits the 30 characters of a passport card.
     birth: two(40 + (bytes.readUInt8(8) % 60)) + day(9),
     sex: bytes.readUInt8(11) % 2 ? 'M' : 'F',
     expiry: until,
