@@ -140,7 +140,7 @@ export function isPassportSigner(certificate: UnverifiedCertificate): boolean {
   return true
 }
 
-/** What document codes a signer may sign; undefined: any (9303-12 section 7.1.1.6). Throws DerError. */
+/** What document codes a signer may sign; undefined: of every kind (9303-12 section 7.1.1.6). Throws DerError. */
 export function documentTypesOf(certificate: UnverifiedCertificate): readonly string[] | undefined {
   const extension = certificate.extensions.get(documentTypeList)
   if (!extension) return undefined
