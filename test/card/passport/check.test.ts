@@ -282,3 +282,19 @@ t.test('no bit of a passport may be another, though its own chip signs for what 
   }
   t.pass('all refused')
 })
+
+t.test('nor a bit of one in RSA-PSS, tried once in each byte', async (t) => {
+  const rsa = { key: { bits: 2048 }, signature: { padding: 'pss', hash: 'sha256' } } as const
+  const by = stateOf(rsa)
+  const own = issuePassport(holder, signerOf(by, rsa), { signedMs, ldsVersion: 1, names: 'key' })
+  const trusted = trustIn([by, {}])
+  const check = createPassportVerifier({ trust: () => trusted })
+  const at = async (sod: Buffer) =>
+    (await check(readPassport({ ...own, sod }, context), { context, nowMs })).refusal
+  t.equal(await at(own.sod), 0)
+  for (let i = 0; i < own.sod.length; i++) {
+    const altered = Buffer.from(own.sod)
+    altered.writeUInt8(altered.readUInt8(i) ^ (1 << (i % 8)), i)
+    if ((await at(altered)) === 0) t.fail(`byte ${i}`)
+  }
+})
