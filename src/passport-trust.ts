@@ -1,6 +1,6 @@
 // The CSCAs of passports and their revocation lists, from a folder that is followed: another object after each change,
 // so that whoever remembers what it proved forgets it. Which state a file is for is its name, and the operator's word.
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { sha256 } from './base/bytes.ts'
 import { DerError } from './base/der.ts'
@@ -31,6 +31,7 @@ export function followPassportTrust(options: { folder: string; log: Log; lookMs?
   close(): void
 } {
   const { folder, log, lookMs = limits.cscaLookMs } = options
+  if (!existsSync(folder)) throw new Error(`PASSPORT_CSCA: ${folder} is not there. ${fix}`)
   let times = timesOf(folder)
   let found = readTrust(folder, log)
   if (found.trust.anchors.length === 0) throw new Error(`PASSPORT_CSCA: ${folder} holds no CSCA. ${fix}`)

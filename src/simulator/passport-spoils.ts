@@ -295,6 +295,7 @@ export const passportSpoils = {
   },
   'birth digit wrong': { refusal: refusal.birth, mrz: (mrz) => recomposed(withOtherDigit(19)(mrz)) },
   'born on no day': { refusal: refusal.birth, holder: (holder) => ({ ...holder, birth: '900230' }) },
+  'sex of another letter': { refusal: refusal.sex, mrz: (mrz) => put(mrz, second + 20, 'Q') },
   'expiry digit wrong': { refusal: refusal.text, mrz: (mrz) => recomposed(withOtherDigit(27)(mrz)) },
   'expiry on no day': { refusal: refusal.text, holder: (holder) => ({ ...holder, expiry: '300231' }) },
   'whole digit wrong': { refusal: refusal.text, mrz: withOtherDigit(43) },

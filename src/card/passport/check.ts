@@ -1,7 +1,8 @@
 // Rows 7-12 of the order of checks for passports, as a list of named steps: the first that fails sets the refusal
-// (PROTOCOL section 7; ICAO 9303-11 sections 5.1 and 6.1). The numbers are those of cards, read so: R03 also a signer
-// that another state's CSCA, or one for other documents, stands behind; R04 also a CSCA that has ended; R20 also a
-// check digit of expiry, optional data or the whole; R23 never; R24 never, for a passport has no first day.
+// (PROTOCOL section 7; ICAO 9303-11 sections 5.1 and 6.1). The numbers are those of cards, read so: R03 also a CSCA of
+// another state than the zone's, or a signer of other documents; R04 also a CSCA that has ended; R06 also a signer whose
+// certificate is signed in no way of the table; R20 also a check digit of expiry, optional data or the whole. R24 never
+// comes: a passport has no first day.
 import { hash } from 'node:crypto'
 import { present } from '../../base/assert.ts'
 import { sha256 } from '../../base/bytes.ts'
@@ -262,9 +263,10 @@ function checkText(check: Check): number {
 }
 
 function checkMeaning(
-  { digits, birth }: Mrz,
+  { digits, birth, sex }: Mrz,
   { validTo, today }: { validTo: string; today: string },
 ): number {
   if (!digits.birth || !isBirth(birth)) return refusal.birth
+  if (!/^[MFX<]$/.test(sex)) return refusal.sex
   return validTo < today ? refusal.expired : 0
 }
