@@ -43,6 +43,8 @@ export type Spoil = {
   notAfterMs: number
   /** Signed by a key that is not the issuer's. */
   otherSigningKey: boolean
+  /** Another AlgorithmIdentifier (DER) or point in the SubjectPublicKeyInfo. */
+  spki: { algorithm?: Buffer; point?: Buffer }
 }
 
 const { asn1 } = forge
@@ -126,8 +128,11 @@ const extension = (id: string, critical: boolean, value: Node) =>
 const pointOf = (key: KeyObject) => printSpki(key).subarray(-65)
 
 /** Built, not parsed: forge would look for DER inside the point's bit string. */
-const spki = (key: KeyObject) =>
-  sequence(sequence(oid(oids.ecPublicKey), oid(signingOf(key).curve)), bits(pointOf(key)))
+function spki(key: KeyObject, spoil: Spoil['spki'] = {}): Node {
+  const own = sequence(oid(oids.ecPublicKey), oid(signingOf(key).curve))
+  const algorithm = spoil.algorithm ? readDer(spoil.algorithm) : own
+  return sequence(algorithm, bits(spoil.point ?? pointOf(key)))
+}
 
 /** RFC 7093 method 1: the first 160 bits of SHA-256 over the public key's bits. */
 const keyIdentifier = (key: KeyObject) => createHash('sha256').update(pointOf(key)).digest().subarray(0, 20)
@@ -160,6 +165,7 @@ type Tbs = {
   validity: Node
   subject: Node
   key: KeyObject
+  spki?: Spoil['spki']
   extensions: Node[]
 }
 
@@ -171,7 +177,7 @@ const tbsCertificate = (tbs: Tbs) =>
     tbs.issuer,
     tbs.validity,
     tbs.subject,
-    spki(tbs.key),
+    spki(tbs.key, tbs.spki),
     tagged(3, [sequence(...tbs.extensions)]),
   )
 
@@ -257,6 +263,7 @@ export function makeDocumentSigner(issuer: Issued, options: SignerOptions): Issu
     ),
     subject: nameOf(options.commonName),
     key: privateKey,
+    ...(options.spoil?.spki ? { spki: options.spoil.spki } : {}),
     extensions: signerExtensions(issuer, privateKey, options),
   })
   const signingKey = options.spoil?.otherSigningKey

@@ -29,6 +29,7 @@ import {
 } from './card-issuer.ts'
 import * as plan from './hierarchy.ts'
 import { makeTlsCa, makeTlsCrl, makeTlsLeaf, readCrl } from './tls-issuer.ts'
+import { makeTrustList, nextSeq } from './trust-list.ts'
 
 /** A file that was made; `expires` is when it stops being of use by itself (a signer: may sign until). */
 export type Made = { file: string; what: string; expires: Date | undefined }
@@ -112,6 +113,8 @@ function ensureEntry(work: Work, entry: plan.Entry): Promise<void> | void {
       return ensureCrl(work, entry)
     case 'pinned-key':
       return ensurePinnedKey(work, entry)
+    case 'trust-list':
+      return ensureTrustList(work, entry)
     case 'p256-key':
       return ensurePlainKey(work, entry)
     case 'kek':
@@ -253,6 +256,25 @@ function ensurePinnedKey(work: Work, entry: plan.PinnedKey): void {
   if (pub?.equals(half)) return
   write(work, `${entry.name}.pub`, half.export({ format: 'pem', type: 'spki' }).toString())
   work.made.push({ file: `${entry.name}.pub`, what: `public half of the ${entry.what}`, expires: undefined })
+}
+
+function ensureTrustList(work: Work, entry: plan.TrustList): void {
+  const file = `${entry.name}.jwt`
+  const key = readAs(work, `${entry.name}.key`, createPrivateKey)
+  const pinned = readAs(work, `${entry.name}.pub`, createPublicKey)
+  const issuers = entry.trusts.map((name) => ({ name, certificate: authorityOf(work, name).certificate }))
+  const wanted = { issuers, nowMs: work.nowMs, lifeDays: entry.lifeDays }
+  const own = present(pinned, `${entry.name}.pub`)
+  const read = readAs(work, file, (text) => ({ seq: nextSeq(text.trim(), own, wanted) }))
+  const { seq } = read ?? { seq: nextSeq(undefined, own, wanted) }
+  if (seq === undefined) return
+  if (!key) {
+    work.warnings.push(`${file} cannot be signed again: ${entry.name}.key is not here. Fix: put it back.`)
+    return
+  }
+  write(work, file, `${makeTrustList(seq, key, wanted)}\n`)
+  const expires = new Date(work.nowMs + entry.lifeDays * dayMs)
+  work.made.push({ file, what: entry.what, expires })
 }
 
 function ensurePlainKey(work: Work, entry: plan.PlainKey): void {

@@ -31,7 +31,9 @@ export type PinnedKey = Common & { kind: 'pinned-key' }
 export type PlainKey = Common & { kind: 'p256-key' }
 /** Named without version; files are `<name>-<version>.key`. Only version 1 is ever made here. */
 export type Kek = Common & { kind: 'kek' }
-export type Entry = TlsCa | TlsLeaf | CardCa | CardSigner | Crl | PinnedKey | PlainKey | Kek
+/** The signed list of card issuers; `trusts` names their CAs, it is signed by the pinned key of its own name. */
+export type TrustList = Common & { kind: 'trust-list'; trusts: readonly string[]; lifeDays: number }
+export type Entry = TlsCa | TlsLeaf | CardCa | CardSigner | Crl | PinnedKey | PlainKey | Kek | TrustList
 
 const caDays = 5 * 365
 const leafDays = 90
@@ -167,6 +169,20 @@ export const hierarchy: readonly Entry[] = [
   },
   {
     kind: 'pinned-key',
+    name: 'card-trust',
+    what: 'card trust key',
+    loadedBy: '.key: whoever signs the list of card issuers (offline); .pub: pinned by the gateway',
+  },
+  {
+    kind: 'trust-list',
+    name: 'card-trust',
+    what: 'list of the card issuers, signed',
+    loadedBy: 'gateway, to know which cards to trust',
+    trusts: ['card-issuer', 'card-issuer-sm2'],
+    lifeDays: 90,
+  },
+  {
+    kind: 'pinned-key',
     name: 'directory',
     what: 'directory key',
     loadedBy: '.key: whoever signs the directory (offline); .pub: pinned in every reader',
@@ -194,6 +210,7 @@ const suffixes: Record<Entry['kind'], readonly string[]> = {
   'tls-crl': ['.crl'],
   'card-crl': ['.crl'],
   'pinned-key': ['.key', '.pub'],
+  'trust-list': ['.jwt'],
   'p256-key': ['.key'],
   kek: ['-1.key'],
 }

@@ -10,8 +10,8 @@ import { type DemoDevice, devSeed, registerDemoDevice } from '../src/development
 import type { RegistryDb } from '../src/registry/schema.ts'
 import { Device } from '../src/sdk/device.ts'
 import { Reader } from '../src/sdk/reader.ts'
-import { loadSigner } from '../src/simulator/cards.ts'
 import { type DeckCard, makeDeck } from '../src/simulator/deck.ts'
+import { loadSigners } from '../src/simulator/signers.ts'
 
 /** A request ready to send, with the answer it must get. */
 export type Prepared = { body: string; token: string; expected: 'yes' | 'no' }
@@ -44,13 +44,10 @@ export async function makeHandhelds(place: Place, db: RegistryDb, count: number)
 
 /** Cards whose answer needs no news at the bureau. */
 export function dealCards(place: Place, hands: number): DeckCard[] {
-  const signerOf = (name: string) =>
-    loadSigner(file(place, `${name}.crt`), createPrivateKey(file(place, `${name}.key`)))
   const options = {
     personAt: (index: number) => personAt(devSeed, index),
     peopleCount,
-    signer: signerOf('card-signer-1'),
-    revokedSigner: signerOf('card-signer-2'),
+    ...loadSigners(place.certsDir, 'P-256'),
     signedMs: place.clock.now() - 60_000,
   }
   return Array.from({ length: hands }, () => makeDeck(options))

@@ -61,6 +61,22 @@ export function createMetrics() {
 
 /** What somebody should look into. */
 const createWarnings = (registers: Registry[]) => ({
+  cardListFetches: new Counter({
+    name: 'vouchsafe_card_list_fetches_total',
+    help: 'Fetches of revocation lists of card issuers, by outcome: newer, same, refused, failed',
+    labelNames: ['outcome'],
+    registers,
+  }),
+  cardListsStale: new Gauge({
+    name: 'vouchsafe_card_lists_stale',
+    help: 'Card issuers without a fresh revocation list: their cards get 503 trust_stale',
+    registers,
+  }),
+  cardTrustEnd: new Gauge({
+    name: 'vouchsafe_card_trust_end_seconds',
+    help: 'When the signed list of card issuers ends, Unix time',
+    registers,
+  }),
   carriersEnding: new Gauge({
     name: 'vouchsafe_carriers_ending',
     help: 'Certificates of carriers that end, and reviews of carriers that are due, within this time',

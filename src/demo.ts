@@ -17,9 +17,9 @@ import { revokeDevice } from './registry/devices.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
 import { Device, type Reply } from './sdk/device.ts'
 import { Reader } from './sdk/reader.ts'
-import { loadSigner } from './simulator/cards.ts'
-import { type DeckCard, deckNames, makeDeck } from './simulator/deck.ts'
+import { type DeckCard, deckNames, isOfSuite, makeDeck } from './simulator/deck.ts'
 import { type BureauKnobs, createKnobs } from './simulator/knobs.ts'
+import { cardSuites, loadSigners } from './simulator/signers.ts'
 
 const help = `vouchsafe demo: a courier's day, card by card
 
@@ -89,7 +89,7 @@ async function playDay(only: string | undefined, print: Print): Promise<number> 
     print.out(`Gateway ${gateway.device}, bureau ${gateway.bureau}, data in ${dataDir} until the end.`)
     const knobs = createKnobs({ url: gateway.bureau, tls: bureauTls(certsDir) })
     device = await openDevice({ url: gateway.device, certsDir, registered: readDemoDevice(dataDir) })
-    const deck = deckOf(certsDir).filter((card) => only === undefined || card.name === only)
+    const deck = deckOf(certsDir).filter(only === undefined ? isPlayed : (card) => card.name === only)
     return await playDeck({ url: gateway.device, certsDir, dataDir, knobs, db, device, deck }, only, print)
   } finally {
     await device?.close()
@@ -102,7 +102,7 @@ async function playDay(only: string | undefined, print: Print): Promise<number> 
 type Line = { name: string; about: string; expected: string; got: string; ms: number }
 
 async function playDeck(day: Day, only: string | undefined, print: Print): Promise<number> {
-  const widths = { name: 18, about: 64, answer: 28 }
+  const widths = { name: 20, about: 64, answer: 28 }
   const row = (...cells: [string, string, string, string]) =>
     cells[0].padEnd(widths.name) + cells[1].padEnd(widths.about) + cells[2].padEnd(widths.answer) + cells[3]
   print.out('')
@@ -248,17 +248,19 @@ async function playScene(day: Day, scene: Scene): Promise<Line> {
 /** A parcel's commitment; the carrier would keep waybill and salt. */
 const parcelOf = () => commitParcel('swift-crane', `SC${randomBytes(6).toString('hex')}`, randomBytes(16))
 
-function deckOf(certsDir: string): DeckCard[] {
-  const file = (name: string) => readFileSync(join(certsDir, name))
-  const signerOf = (name: string) => loadSigner(file(`${name}.crt`), createPrivateKey(file(`${name}.key`)))
-  return makeDeck({
-    personAt: (index) => personAt(devSeed, index),
-    peopleCount,
-    signer: signerOf('card-signer-1'),
-    revokedSigner: signerOf('card-signer-2'),
-    signedMs: systemClock.now() - 60_000,
-  })
-}
+/** A day has one deck, and of the other suite what differs: too many refusals would suspend the handheld. */
+const isPlayed = (card: DeckCard) => !card.name.endsWith('-sm2') || isOfSuite(card)
+
+/** One deck in each suite. */
+const deckOf = (certsDir: string): DeckCard[] =>
+  cardSuites.flatMap((suite) =>
+    makeDeck({
+      personAt: (index) => personAt(devSeed, index),
+      peopleCount,
+      ...loadSigners(certsDir, suite),
+      signedMs: systemClock.now() - 60_000,
+    }),
+  )
 
 const bureauTls = (certsDir: string) => ({
   ca: readFileSync(join(certsDir, 'bureau-ca.crt')),

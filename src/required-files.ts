@@ -11,10 +11,8 @@ const inCerts = [
   'bureau-ca.crt',
   'bureau-client.key',
   'bureau-client.crt',
-  'card-issuer.crt',
-  'card-issuer.crl',
-  'card-issuer-sm2.crt',
-  'card-issuer-sm2.crl',
+  'card-trust.pub',
+  'card-trust.jwt',
   'directory.pub',
   'ledger.key',
 ]

@@ -79,7 +79,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => revocations.close())
   await feed.start() // Once those who follow it do.
   closers.push(() => feed.close())
-  const trust = followCardTrust({ certsDir: config.VOUCHSAFE_CERTS, log })
+  const trust = followCardTrust({ config, clock, log, metrics })
   closers.push(() => trust.close())
   const verifiers = createVerifiers(() => trust.current(), openPassportTrust(context, closers))
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })

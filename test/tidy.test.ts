@@ -30,9 +30,14 @@ const ranks = [
 /** Files at the top of src/ beside app, serve and cli, and the commands: which rank they share. */
 const placed: Record<string, string> = {
   'src/gateway.ts': 'src/app',
+  'src/card-trust.ts': 'src/app',
   'src/carrier-listener.ts': 'src/app',
   'src/followed-files.ts': 'src/app',
   'src/issuing.ts': 'src/app',
+  'src/issuer-list.ts': 'src/app',
+  'src/list-fetcher.ts': 'src/app',
+  'src/list-places.ts': 'src/app',
+  'src/trust-file.ts': 'src/app',
   'src/listener-tls.ts': 'src/app',
   'src/nodes.ts': 'src/app',
   'src/own-certificates.ts': 'src/app',

@@ -212,6 +212,12 @@ export const settings = {
     'requests of one listener answered at once; more are told that the gateway is busy',
     'a number from 1',
   ),
+  CARD_CRL_MINUTES: setting(
+    '15',
+    integer(1, 1440),
+    'minutes after which a card issuer’s revocation list is fetched again at the latest',
+    'a number of minutes from 1 to 1440',
+  ),
   MIN_FIRMWARE: setting('1', integer(0, 999_999_999), 'oldest reader firmware admitted', 'a number from 0'),
   RETENTION_DAYS: setting(
     '730',

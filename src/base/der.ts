@@ -5,8 +5,76 @@ import { limits } from './limits.ts'
 /** Bytes that are not DER, or not of the form asked for. Holds no input. */
 export class DerError extends Error {}
 
-/** One element: `raw` with its head, `body` without. Both are views. */
-export type Der = { tag: number; raw: Buffer; body: Buffer; depth: number }
+/** Where the body of the element begins whose head was read last: a second result of `readHead`. */
+let bodyStart = 0
+
+/**
+ * Reads the head at `start` of an element that must end by `end`; returns where it ends.
+ * @throws DerError
+ */
+function readHead(bytes: Buffer, start: number, end: number, depth: number): number {
+  if (depth > limits.derDepthMax) throw new DerError('too deep')
+  if (start + 2 > end) throw new DerError('cut short')
+  if (((bytes[start] as number) & 0x1f) === 0x1f) throw new DerError('tag of several bytes')
+  let length = bytes[start + 1] as number
+  bodyStart = start + 2
+  if (length >= 0x80) {
+    const count = length & 0x7f
+    if (count === 0) throw new DerError('indefinite length')
+    if (count > 3 || bodyStart + count > end) throw new DerError('length too long')
+    length = bytes.readUIntBE(bodyStart, count)
+    if (length < 0x80 || length < 2 ** (8 * (count - 1))) throw new DerError('length not minimal')
+    bodyStart += count
+  }
+  if (bodyStart + length > end) throw new DerError('cut short')
+  return bodyStart + length
+}
+
+/** One element of a strict reading. It only knows where it lies; the views are made when they are asked for. */
+export class Der {
+  readonly tag: number
+  readonly depth: number
+  readonly #bytes: Buffer
+  readonly #start: number
+  readonly #bodyStart: number
+  readonly #end: number
+
+  /** The element at `start`, which must end by `end`. Throws DerError. */
+  constructor(bytes: Buffer, start: number, end: number, depth: number) {
+    this.#end = readHead(bytes, start, end, depth)
+    this.#bodyStart = bodyStart
+    this.tag = bytes[start] as number
+    this.depth = depth
+    this.#bytes = bytes
+    this.#start = start
+  }
+
+  /** With its head; a view. */
+  get raw(): Buffer {
+    return this.#bytes.subarray(this.#start, this.#end)
+  }
+
+  /** Without its head; a view. */
+  get body(): Buffer {
+    return this.#bytes.subarray(this.#bodyStart, this.#end)
+  }
+
+  /** The elements within, read one after the other. */
+  split(): Der[] {
+    const children: Der[] = []
+    for (let at = this.#bodyStart; at < this.#end; ) {
+      const child = new Der(this.#bytes, at, this.#end, this.depth + 1)
+      children.push(child)
+      at = child.#end
+    }
+    return children
+  }
+
+  /** Order of the bytes with their heads, as of a SET OF. */
+  compare(other: Der): number {
+    return this.#bytes.compare(other.#bytes, other.#start, other.#end, this.#start, this.#end)
+  }
+}
 
 export const tags = {
   boolean: 0x01,
@@ -24,116 +92,100 @@ export const tags = {
 /** Context-specific constructed tag, such as `[0] EXPLICIT`. */
 export const context = (n: number) => 0xa0 | n
 
-function readAt(bytes: Buffer, at: number, depth: number): Der {
-  if (depth > limits.derDepthMax) throw new DerError('too deep')
-  if (at + 2 > bytes.length) throw new DerError('cut short')
-  const tag = bytes.readUInt8(at)
-  if ((tag & 0x1f) === 0x1f) throw new DerError('tag of several bytes')
-  let length = bytes.readUInt8(at + 1)
-  let start = at + 2
-  if (length >= 0x80) {
-    const count = length & 0x7f
-    if (count === 0) throw new DerError('indefinite length')
-    if (count > 3 || start + count > bytes.length) throw new DerError('length too long')
-    length = bytes.readUIntBE(start, count)
-    if (length < 0x80 || length < 2 ** (8 * (count - 1))) throw new DerError('length not minimal')
-    start += count
-  }
-  const end = start + length
-  if (end > bytes.length) throw new DerError('cut short')
-  return { tag, raw: bytes.subarray(at, end), body: bytes.subarray(start, end), depth }
-}
-
 /**
  * Reads one element that fills `bytes` and is DER all the way down, parts that nobody asks for included.
  * @throws DerError
  */
 export function readDer(bytes: Buffer): Der {
-  const element = readAt(bytes, 0, 0)
-  if (element.raw.length !== bytes.length) throw new DerError('trailing bytes')
-  assertStrict(element)
-  return element
+  if (assertStrict(bytes, 0, bytes.length, 0) !== bytes.length) throw new DerError('trailing bytes')
+  return new Der(bytes, 0, bytes.length, 0)
 }
 
 const constructedBit = 0x20
 const classBits = 0xc0
 
-/** Recursion is bounded by `limits.derDepthMax`. */
-function assertStrict(element: Der): void {
-  const { tag } = element
+/** The element at `start` is DER; returns where it ends. Recursion is bounded by `limits.derDepthMax`. */
+function assertStrict(bytes: Buffer, start: number, end: number, depth: number): number {
+  const ownEnd = readHead(bytes, start, end, depth)
+  const from = bodyStart
+  const tag = bytes[start] as number
   const universal = (tag & classBits) === 0
   const constructed = (tag & constructedBit) !== 0
   if (universal && constructed !== (tag === tags.sequence || tag === tags.set)) {
     throw new DerError('constructed where primitive is due, or the reverse')
   }
   if (!constructed) {
-    if (universal) assertPrimitive(element)
-    return
+    if (universal) assertPrimitive(bytes, tag, from, ownEnd)
+    return ownEnd
   }
-  let last: Der | undefined
-  for (const child of split(element)) {
-    assertStrict(child)
+  let last = -1
+  for (let at = from; at < ownEnd; ) {
+    const next = assertStrict(bytes, at, ownEnd, depth + 1)
     // Every SET of X.509 and CMS is a SET OF (X.690 section 11.6).
-    if (tag === tags.set && last) assertOrder(last, child)
-    last = child
+    if (tag === tags.set && last >= 0 && bytes.compare(bytes, at, next, last, at) > 0) {
+      throw new DerError('set not in order')
+    }
+    last = at
+    at = next
   }
+  return ownEnd
 }
 
 /** Elements of a SET OF ascend by their bytes (X.690 section 11.6). Throws DerError. */
 export function assertOrder(before: Der, after: Der): void {
-  if (Buffer.compare(before.raw, after.raw) > 0) throw new DerError('set not in order')
+  if (before.compare(after) > 0) throw new DerError('set not in order')
 }
 
 /** The one form of each universal value that DER leaves (X.690 sections 8 and 11). */
-function assertPrimitive(element: Der): void {
-  const { tag, body } = element
-  if (tag === 0 || tag === 0x10 || tag === 0x11) throw new DerError('no such primitive')
-  if (tag === tags.integer) integerBytes(element)
-  if (tag === tags.boolean && (body.length !== 1 || (body[0] !== 0 && body[0] !== 0xff))) {
-    throw new DerError('boolean malformed')
-  }
-  if (tag === tags.null && body.length !== 0) throw new DerError('null malformed')
-  if (tag === tags.oid) assertOid(body)
-  if (tag === tags.bitString) assertBits(body)
+function assertPrimitive(bytes: Buffer, tag: number, from: number, end: number): void {
+  const first = bytes[from] as number
+  const length = end - from
+  if (tag === tags.integer) assertInteger(bytes, from, end)
+  else if (tag === tags.oid) assertOid(bytes, from, end)
+  else if (tag === tags.bitString) assertBits(bytes, from, end)
+  else if (tag === tags.boolean) {
+    if (length !== 1 || (first !== 0 && first !== 0xff)) throw new DerError('boolean malformed')
+  } else if (tag === tags.null) {
+    if (length !== 0) throw new DerError('null malformed')
+  } else if (tag === 0 || tag === 0x10 || tag === 0x11) throw new DerError('no such primitive')
 }
 
 /** Sub-identifiers are whole and begin with no 80. */
-function assertOid(body: Buffer): void {
+function assertOid(bytes: Buffer, from: number, end: number): void {
   let starts = true
-  for (const byte of body) {
+  for (let at = from; at < end; at++) {
+    const byte = bytes[at] as number
     if (starts && byte === 0x80) throw new DerError('object identifier not minimal')
     starts = byte < 0x80
   }
-  if (body.length === 0 || !starts) throw new DerError('object identifier malformed')
+  if (from === end || !starts) throw new DerError('object identifier malformed')
 }
 
 /** At most 7 unused bits, all zero, and none of nothing. */
-function assertBits(body: Buffer): void {
-  const unused = body[0] ?? 8
-  const last = body.length > 1 ? body.readUInt8(body.length - 1) : 0
-  if (unused > 7 || (body.length === 1 && unused !== 0) || (last & ((1 << unused) - 1)) !== 0) {
+function assertBits(bytes: Buffer, from: number, end: number): void {
+  const unused = from < end ? (bytes[from] as number) : 8
+  const last = from + 1 < end ? (bytes[end - 1] as number) : 0
+  if (unused > 7 || (from + 1 === end && unused !== 0) || (last & ((1 << unused) - 1)) !== 0) {
     throw new DerError('bit string malformed')
   }
 }
 
-/** The elements within one, after a check of its tag. */
-export function childrenOf(element: Der, tag: number): Der[] {
-  assertTag(element, tag)
-  return split(element)
+/** Minimal, and not of nothing. */
+function assertInteger(bytes: Buffer, from: number, end: number): void {
+  if (from === end) throw new DerError('empty integer')
+  if (from + 1 === end) return
+  const [a, b] = [bytes[from] as number, bytes[from + 1] as number]
+  if ((a === 0 && b < 0x80) || (a === 0xff && b >= 0x80)) throw new DerError('integer not minimal')
 }
 
-function split(element: Der): Der[] {
-  const children: Der[] = []
-  for (let at = 0; at < element.body.length; ) {
-    const child = readAt(element.body, at, element.depth + 1)
-    children.push(child)
-    at += child.raw.length
-  }
-  return children
+/** The elements within one, after a check of its tag. */
+export function childrenOf(element: Der, tag: number): readonly Der[] {
+  assertTag(element, tag)
+  return element.split()
 }
 
 /** Exactly `count` elements within one. */
-export function fixedChildren(element: Der, tag: number, count: number): Der[] {
+export function fixedChildren(element: Der, tag: number, count: number): readonly Der[] {
   const children = childrenOf(element, tag)
   if (children.length !== count) throw new DerError('wrong number of elements')
   return children
@@ -150,11 +202,7 @@ export function assertTag(element: Der | undefined, tag: number): asserts elemen
 export function integerBytes(element: Der | undefined): Buffer {
   assertTag(element, tags.integer)
   const { body } = element
-  const [a, b] = body
-  if (a === undefined) throw new DerError('empty integer')
-  if (b !== undefined && ((a === 0 && b < 0x80) || (a === 0xff && b >= 0x80))) {
-    throw new DerError('integer not minimal')
-  }
+  assertInteger(body, 0, body.length)
   return body
 }
 
@@ -186,29 +234,28 @@ export function octets(element: Der | undefined): Buffer {
 /** Bits of a BIT STRING without unused ones. */
 export function wholeBits(element: Der | undefined): Buffer {
   assertTag(element, tags.bitString)
-  if (element.body[0] !== 0) throw new DerError('bits left over')
-  return element.body.subarray(1)
+  const { body } = element
+  if (body[0] !== 0) throw new DerError('bits left over')
+  return body.subarray(1)
 }
 
-const utcPattern = /^(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z$/
-const generalizedPattern = /^(\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z$/
+/** Two digits of a time. */
+function twoDigits(text: Buffer, at: number): number {
+  const [high, low] = [(text[at] ?? 0) - 0x30, (text[at + 1] ?? 0) - 0x30]
+  if (high < 0 || high > 9 || low < 0 || low > 9) throw new DerError('time malformed')
+  return high * 10 + low
+}
 
-/** Unix ms of six digit groups; throws for what no calendar has. */
-function momentOf(match: RegExpExecArray | null, year: (digits: number) => number): number {
-  if (!match) throw new DerError('time malformed')
-  const [y, month, day, hour, minute, second] = match.slice(1).map(Number) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ]
-  const ms = Date.UTC(year(y), month - 1, day, hour, minute, second)
+/** Unix ms of `MMDDHHMMSSZ` at `at` and nothing behind it; throws for what no calendar has. */
+function momentOf(text: Buffer, at: number, year: number): number {
+  if (text.length !== at + 11 || text[at + 10] !== 0x5a) throw new DerError('time malformed')
+  const [month, day, hour] = [twoDigits(text, at), twoDigits(text, at + 2), twoDigits(text, at + 4)]
+  const [minute, second] = [twoDigits(text, at + 6), twoDigits(text, at + 8)]
+  const ms = Date.UTC(year, month - 1, day, hour, minute, second)
   const date = new Date(ms)
   // Months and days that spill over change the date; years before 100 would be taken for 19xx.
   const sameDay = date.getUTCMonth() === month - 1 && date.getUTCDate() === day
-  const same = sameDay && date.getUTCHours() === hour && date.getUTCFullYear() === year(y)
+  const same = sameDay && date.getUTCHours() === hour && date.getUTCFullYear() === year
   if (!same || minute > 59 || second > 59) throw new DerError('no such time')
   return ms
 }
@@ -216,12 +263,14 @@ function momentOf(match: RegExpExecArray | null, year: (digits: number) => numbe
 /** UTCTime (RFC 5280 section 4.1.2.5.1), Unix ms. */
 export function utcTimeMs(element: Der | undefined): number {
   assertTag(element, tags.utcTime)
-  return momentOf(utcPattern.exec(element.body.toString('latin1')), (y) => (y < 50 ? 2000 + y : 1900 + y))
+  const text = element.body
+  const year = twoDigits(text, 0)
+  return momentOf(text, 2, year < 50 ? 2000 + year : 1900 + year)
 }
 
 /** GeneralizedTime in a primitive of any tag, Unix ms. */
-export const generalizedTimeMs = (body: Buffer) =>
-  momentOf(generalizedPattern.exec(body.toString('latin1')), (y) => y)
+export const generalizedTimeMs = (text: Buffer) =>
+  momentOf(text, 4, twoDigits(text, 0) * 100 + twoDigits(text, 2))
 
 const firstGeneralizedMs = Date.UTC(2050, 0, 1)
 

@@ -49,3 +49,30 @@ export function openPoster({ deadlineMs, bytesMax }: { deadlineMs: number; bytes
     })
   return { postText, close: () => agent.destroy() }
 }
+
+/** What a GET brought back; no bytes unless the status is 200. */
+export type BytesReply = { status: number; bytes: Buffer }
+export type FetchBytes = (url: string) => Promise<BytesReply>
+
+/**
+ * Gets bytes by http: or https:, of a server that may be slow or hostile: no redirection is followed, what is longer
+ * than `bytesMax` or not whole within `deadlineMs` is an Error, and no connection is kept for the next time.
+ */
+export function openGetter({ deadlineMs, bytesMax }: { deadlineMs: number; bytesMax: number }): {
+  getBytes: FetchBytes
+  close(): Promise<void>
+} {
+  const agent = new Agent({ connect: { timeout: deadlineMs }, maxResponseSize: bytesMax, pipelining: 0 })
+  const getBytes: FetchBytes = (url) =>
+    withDeadline(deadlineMs, async (signal) => {
+      const { origin, pathname, search } = new URL(url)
+      const { statusCode, body } = await agent.request({
+        ...{ origin, path: pathname + search, method: 'GET', signal },
+      })
+      if (statusCode === 200) return { status: statusCode, bytes: Buffer.from(await body.bytes()) }
+      body.on('error', () => {}) // Thrown away unread: how it ends is nobody's business.
+      body.destroy()
+      return { status: statusCode, bytes: Buffer.alloc(0) }
+    })
+  return { getBytes, close: () => agent.destroy() }
+}

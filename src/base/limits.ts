@@ -44,6 +44,30 @@ export const limits = {
   /** What the memo of one suite holds: some 350 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
+  // Card issuers that are trusted (docs/TRUST.md)
+  trustListCharsMax: 2 * 1024 * 1024,
+  trustAnchorsMax: 1000,
+  trustLifeS: 400 * 86_400,
+  trustAuthoritiesMax: 64,
+  /** As many as a record holds. */
+  authorityCharsMax: 15,
+  trustListPlacesMax: 4,
+  trustPlaceCharsMax: 512,
+  /** Clocks of those who sign offline are set by hand. */
+  trustSkewMs: 300_000,
+  trustWarnMs: 14 * 86_400_000,
+  trustTickMs: 1000,
+  /** Files are read again so often even if nothing told of a change. */
+  trustLookMs: 60_000,
+  // Revocation lists that are fetched
+  /** Some 30,000 revoked signers; more is refused before it is read, in the serving thread. */
+  cardListBytesMax: 1024 * 1024,
+  cardListDeadlineMs: 10_000,
+  cardListFetchesMax: 16,
+  cardListCooldownMs: 30_000,
+  cardListCooldownMaxMs: 600_000,
+  /** Fetches of a list that is at hand are spread over so long after a start. */
+  cardListStartMs: 10_000,
   // Bureau (PROTOCOL section 11)
   bureauBatchMax: 64,
   bureauBatchesInFlightMax: 8,
@@ -95,6 +119,7 @@ assert(limits.guardExtraS > limits.replayWindowS, 'a guard must outlive the repl
 assert(limits.bureauDeadlineMs < limits.requestMsMax, 'the bureau must answer within the request')
 assert(limits.registryPollMs * 2 < limits.registryFreshMs, 'one late poll must not make news stale')
 assert(limits.feedPollMs <= 500 && limits.feedPollMs < limits.feedFreshMs, 'PROTOCOL section 11')
+assert(limits.cardListDeadlineMs < limits.cardListCooldownMs, 'a fetch ends before the next may begin')
 assert(
   limits.suspensionQuietMs > limits.requestMsMax + limits.registryFreshMs,
   'what was begun before a suspension ends in its quiet',

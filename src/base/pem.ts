@@ -1,6 +1,7 @@
 // PEM armour around DER (RFC 7468): one block in a file.
 import { readFileSync } from 'node:fs'
 
+const derSequence = 0x30
 const block = /-----BEGIN ([A-Z0-9 ]+)-----\s([A-Za-z0-9+/=\s]+?)-----END \1-----/
 
 /** DER of the first block of a PEM file. Throws an Error that names the file. */
@@ -14,4 +15,12 @@ export function readPem(file: string): Buffer {
 export function printPem(label: string, der: Buffer): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+}
+
+/** DER as it is, or of the first block of PEM text. Throws an Error if the bytes begin like neither. */
+export function derOf(bytes: Buffer): Buffer {
+  if (bytes[0] === derSequence) return bytes
+  const body = block.exec(bytes.toString('latin1'))?.[2]
+  if (!body) throw new Error('It is neither DER nor PEM.')
+  return Buffer.from(body, 'base64')
 }

@@ -32,6 +32,7 @@ type Check = {
   // What the steps find, each for those after it.
   der?: Der
   sod?: UnverifiedSod
+  signerName?: string
   signer?: Standing & { key?: SuiteKey }
   proven?: ProvenSod
   person?: Person
@@ -127,16 +128,15 @@ function checkAnchors({ trust, nowMs }: Check): number {
 /** Row 8: signed by an anchor for cards of this suite. */
 function checkIssuer(check: Check): number {
   const { signer } = sodOf(check)
-  const known = check.memo.signer(nameOf(signer.raw))
+  check.signerName = nameOf(signer.raw)
+  const known = check.memo.signer(check.signerName)
   if (known) {
     check.signer = known
     return 0
   }
-  const anchors = check.trust.anchors.filter((anchor) => anchor.state === state)
-  const anchor = findIssuer(signer, anchors, check.suite)
-  if (!anchor) return refusal.signerUntrusted
-  // Its own bytes: a view would keep the whole reading alive.
-  check.signer = { anchor, serial: Buffer.from(signer.serial), period: periodOf(signer) }
+  const anchor = findIssuer(signer, check.trust.anchors, check.suite)
+  if (anchor?.state !== state) return refusal.signerUntrusted
+  check.signer = { anchor, serial: signer.serial.toString('hex'), period: periodOf(signer) }
   return 0
 }
 
@@ -149,7 +149,7 @@ function checkStanding(check: Check): number {
   const signedMs = check.proven ? check.proven.signedMs : sodOf(check).attributeValues?.signedMs
   // Without a signing time there is nothing to date: row 9 refuses the attributes.
   if (signedMs !== undefined && !isInTime(period, signedMs, nowMs)) return refusal.signerTime
-  return list.has(serial) ? refusal.signerRevoked : 0
+  return list.hasHex(serial) ? refusal.signerRevoked : 0
 }
 
 /** Row 8: what the signer is for. */
@@ -161,7 +161,7 @@ function checkUsage(check: Check): number {
   if (!key || !isDocumentSigner(certificate)) return refusal.signerUsage
   const proven: ProvenSigner = { ...signer, key }
   check.signer = proven
-  check.memo.keepSigner(nameOf(certificate.raw), proven)
+  check.memo.keepSigner(present(check.signerName, 'the name of a signer'), proven)
   return 0
 }
 
@@ -173,7 +173,7 @@ function checkSignature(check: Check): number {
   if (!suite.hash(content).equals(attributeValues.messageDigest)) return refusal.messageDigest
   const signer = signerOf(check) as ProvenSigner
   if (!signer.key.checkDer(signedBytesOf(attributes), signature)) return refusal.sodSignature
-  const hashOf = (group: number) => Buffer.from(present(hashes.get(group), 'a hash that row 7 found'))
+  const hashOf = (group: number) => present(hashes.get(group), 'a hash that row 7 found').toString('latin1')
   const { signedMs } = attributeValues
   check.proven = { signer, signedMs, dg1: hashOf(1), dg14: hashOf(14), dg15: hashOf(15) }
   check.memo.keepSod(check.sodName, check.proven)
@@ -184,9 +184,9 @@ function checkSignature(check: Check): number {
 function checkHashes(check: Check): number {
   const { reading, suite } = check
   const signed = present(check.proven, 'a SOD that row 9 let through')
-  if (!signed.dg1.equals(suite.hash(reading.dg1))) return refusal.dg1
-  if (!signed.dg14.equals(suite.hash(reading.dg14))) return refusal.dg14
-  return signed.dg15.equals(suite.hash(reading.dg15)) ? 0 : refusal.dg15
+  if (signed.dg1 !== suite.hashText(reading.dg1)) return refusal.dg1
+  if (signed.dg14 !== suite.hashText(reading.dg14)) return refusal.dg14
+  return signed.dg15 === suite.hashText(reading.dg15) ? 0 : refusal.dg15
 }
 
 /** Row 11: the chip key of the signed DG15 over our challenge, device, parcel and carrier. Never remembered. */

@@ -1,5 +1,6 @@
 // What was found right of a document signer and of a SOD, so that no signature is checked twice. Positive only, and
 // forgotten with every change of trust; times, lists and the chip are never in it (PROTOCOL section 7, rows 8 and 9).
+// Strings and numbers alone: a small Buffer that is kept keeps the 8 KiB that Node cut it from.
 import { hash } from 'node:crypto'
 import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
@@ -7,20 +8,20 @@ import type { CardAnchor, CardTrust } from '../pki/anchors.ts'
 import type { Period } from '../pki/chain.ts'
 import type { SuiteKey } from '../pki/suites.ts'
 
-/** What is looked at of a document signer on every request. `serial` is the body of its INTEGER. */
-export type Standing = { anchor: CardAnchor; serial: Buffer; period: Period }
+/** What is looked at of a document signer on every request. `serial` is the body of its INTEGER, in hex. */
+export type Standing = { anchor: CardAnchor; serial: string; period: Period }
 
-/** A document signer whose chain, usage and key are right. All its bytes are its own. */
+/** A document signer whose chain, usage and key are right. */
 export type ProvenSigner = Standing & { key: SuiteKey }
 
 /** A SOD whose profile and signature are right: what it says of the files, and of its time. */
 export type ProvenSod = {
   signer: ProvenSigner
   signedMs: number
-  /** Hashes of the groups 1, 14 and 15. */
-  dg1: Buffer
-  dg14: Buffer
-  dg15: Buffer
+  /** Hashes of the groups, as `Suite.hashText` prints them. */
+  dg1: string
+  dg14: string
+  dg15: string
 }
 
 /** Name of bytes in the memo: no other bytes have it. */

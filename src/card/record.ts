@@ -1,5 +1,6 @@
 // The text record of a card: 256 bytes of UTF-16LE in fixed fields, as in the second-generation card
 // (PROTOCOL section 6), and the citizen number of GB 11643.
+import { dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { refusal } from './refusal.ts'
 import type { Person } from './verdict.ts'
@@ -31,20 +32,22 @@ const layout = [
 
 export const longTerm = '长期'
 const longTermDay = '99991231'
-// Control characters, and surrogates that stand alone.
-const notText = /\p{Cc}|\p{Cs}/u
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be in a name.
+const control = /[\0-\x1f\x7f-\x9f]/
 const eightDigits = /^\d{8}$/
 
 /** Cuts the record into its fields; trailing U+0020 is padding. Undefined if it is not text. */
 export function parseRecord(bytes: Buffer): CardRecord | undefined {
   if (bytes.length !== limits.recordBytes) return undefined
+  const whole = bytes.toString('utf16le')
+  if (control.test(whole)) return undefined
   const fields: Record<string, string> = {}
   let at = 0
   for (const [name, size] of layout) {
-    const text = bytes.subarray(at, at + size).toString('utf16le')
-    if (notText.test(text)) return undefined
+    const text = whole.slice(at, at + size / 2)
+    if (!text.isWellFormed()) return undefined // A surrogate that stands alone in its field.
     fields[name] = trimPadding(text)
-    at += size
+    at += size / 2
   }
   const { reserved, ...record } = fields
   return reserved === '' ? (record as unknown as CardRecord) : undefined
@@ -80,19 +83,28 @@ export function checkCharacterOf(digits17: string): string {
 export const isCitizenNumber = (number: string) =>
   /^\d{17}[\dX]$/.test(number) && checkCharacterOf(number) === number[17]
 
+const monthDays = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+const isLeap = (year: number) => year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+
 /** A day of the calendar as YYYYMMDD. */
 export function isDay(text: string): boolean {
   if (!eightDigits.test(text)) return false
   const [year, month, day] = [Number(text.slice(0, 4)), Number(text.slice(4, 6)), Number(text.slice(6))]
-  const date = new Date(Date.UTC(year, month - 1, day))
-  return year >= 1800 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day
+  const days = month === 2 && isLeap(year) ? 29 : (monthDays[month - 1] ?? 0)
+  return year >= 1800 && day >= 1 && day <= days
 }
 
 const shanghaiOffsetMs = 8 * 3_600_000 // No daylight saving time since 1991.
+let printed = { day: Number.NaN, text: '' }
 
-/** The day in Asia/Shanghai as YYYYMMDD. */
-export const shanghaiDay = (nowMs: number) =>
-  new Date(nowMs + shanghaiOffsetMs).toISOString().slice(0, 10).replaceAll('-', '')
+/** The day in Asia/Shanghai as YYYYMMDD; printed once a day. */
+export function shanghaiDay(nowMs: number): string {
+  const day = Math.floor((nowMs + shanghaiOffsetMs) / dayMs)
+  if (day !== printed.day) {
+    printed = { day, text: new Date(day * dayMs).toISOString().slice(0, 10).replaceAll('-', '') }
+  }
+  return printed.text
+}
 
 /** Whether there is a name, and days that a calendar has; number, birth and sex have refusals of their own. */
 const hasText = ({ name, validFrom, validTo }: CardRecord) =>

@@ -16,7 +16,7 @@ import {
   tags,
   utcTimeMs,
 } from '../base/der.ts'
-import { algorithmOid, parseCertificate, type UnverifiedCertificate } from '../pki/certificate.ts'
+import { algorithmOid, parseCertificateIn, type UnverifiedCertificate } from '../pki/certificate.ts'
 import type { Suite } from '../pki/suites.ts'
 
 /** OIDs as the hex of their bodies. */
@@ -59,7 +59,7 @@ export function parseSod(der: Der, suite: Suite): UnverifiedSod {
   must(certificates.tag === context(0))
   const certificateList = childrenOf(certificates, context(0))
   must(certificateList.length === 1)
-  const signer = parseCertificate((certificateList[0] as Der).raw)
+  const signer = parseCertificateIn(certificateList[0] as Der)
   const signerList = childrenOf(signers, tags.set)
   must(signerList.length === 1)
   const info = parseSignerInfo(signerList[0] as Der, signer, suite)

@@ -13,7 +13,7 @@ export type Anchors = readonly Anchor[]
 export type CardAnchor = Anchor & {
   /** ISO 3166 alpha-3 of the cards that its signers may sign. */
   state: string
-  /** What the record's issuing authority must begin with, one of these; none: any. */
+  /** What the record's issuing authority must begin with, one of these; an empty list: no limit. */
   authorities: readonly string[]
 }
 

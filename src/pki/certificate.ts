@@ -76,11 +76,15 @@ export function parseExtensions(list: Der): Map<string, Extension> {
  * @param readAlgorithm by default the strict form of cards
  * @throws DerError
  */
-export function parseCertificate(
-  der: Buffer,
+export const parseCertificate = (der: Buffer, readAlgorithm?: ReadAlgorithm): UnverifiedCertificate =>
+  parseCertificateIn(readDer(der), readAlgorithm)
+
+/** Parses one that lies within what was read as strict DER. Throws DerError. */
+export function parseCertificateIn(
+  element: Der,
   readAlgorithm: ReadAlgorithm = algorithmOid,
 ): UnverifiedCertificate {
-  const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
+  const [tbs, outer, bits, ...rest] = childrenOf(element, tags.sequence)
   if (!tbs || rest.length > 0) throw new DerError('certificate malformed')
   const parts = childrenOf(tbs, tags.sequence)
   const [version, serial, inner, issuer, validity, subject, spki, extensions, ...more] = parts
@@ -93,7 +97,7 @@ export function parseCertificate(
   const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
   if (times.length > 0) throw new DerError('validity malformed')
   return {
-    raw: der,
+    raw: element.raw,
     tbs: tbs.raw,
     serial: integerBytes(serial),
     issuer: issuer.raw,

@@ -289,5 +289,5 @@ function readList(der: Buffer, anchor: Anchor): List {
   }
 }
 
-const indexOf = (entries: Der[]) => new Map(entries.map((entry) => [serialOf(entry), entry.raw]))
+const indexOf = (entries: readonly Der[]) => new Map(entries.map((entry) => [serialOf(entry), entry.raw]))
 const serialOf = (entry: Der) => integerBytes(childrenOf(entry, tags.sequence)[0]).toString('hex')

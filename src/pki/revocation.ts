@@ -8,6 +8,7 @@ import {
   DerError,
   integerBytes,
   onlyChild,
+  positiveInteger,
   readDer,
   smallInteger,
   tags,
@@ -15,17 +16,22 @@ import {
 } from '../base/der.ts'
 import { limits } from '../base/limits.ts'
 import type { Anchors } from './anchors.ts'
-import { algorithmOid, parseExtensions, type ReadAlgorithm } from './certificate.ts'
+import { algorithmOid, oids, parseExtensions, type ReadAlgorithm } from './certificate.ts'
 
 export type Revocations = {
   /** Unix ms. */
   thisUpdateMs: number
+  nextUpdateMs: number
+  /** CRLNumber (RFC 5280 section 5.2.3), which every list of an issuer raises; undefined: it has none. */
+  number: bigint | undefined
   /** `thisUpdate <= now + 5 s` and `now <= nextUpdate` (PROTOCOL section 6). */
   isFresh(nowMs: number): boolean
   /** Whether the list speaks for certificates of this issuer (name with its head). */
   covers(issuer: Buffer): boolean
   /** Whether the serial (body of its INTEGER) is listed, whatever the date. */
   has(serial: Buffer): boolean
+  /** The same, of a serial in hex. */
+  hasHex(serial: string): boolean
 }
 
 const fix = 'Fix: fetch the current list of the card issuer, DER; see certs/README.md.'
@@ -75,21 +81,26 @@ function readList(der: Buffer, { readAlgorithm, isSigned }: ListRules): Revocati
     throw new DerError('it is signed by none of the card issuers that are trusted')
   const thisMs = certificateTimeMs(thisUpdate)
   const nextMs = certificateTimeMs(nextUpdate)
-  const serials = readSerials(more)
+  const { serials, number } = readEntries(more)
   return {
     thisUpdateMs: thisMs,
+    nextUpdateMs: nextMs,
+    number,
     isFresh: (nowMs) => thisMs <= nowMs + limits.clockSkewS * 1000 && nowMs <= nextMs,
     covers: (name) => issuer.raw.equals(name),
     has: (serial) => serials.has(serial.toString('hex')),
+    hasHex: (serial) => serials.has(serial),
   }
 }
 
 /** What follows nextUpdate: the entries, left out if there are none, and the extensions, mandatory in v2. */
-function readSerials(parts: Der[]): ReadonlySet<string> {
+function readEntries(parts: Der[]): { serials: ReadonlySet<string>; number: bigint | undefined } {
   const entries = parts.length === 2 ? childrenOf(parts[0] as Der, tags.sequence) : []
   const extensions = parts.at(-1)
   if (!extensions || parts.length > 2) throw new DerError('it is not a list')
-  assertNothingCritical(onlyChild(extensions, context(0)))
+  const list = onlyChild(extensions, context(0))
+  assertNothingCritical(list)
+  const numbered = parseExtensions(list).get(oids.crlNumber)
   const serials = new Set<string>()
   for (const entry of entries) {
     const [serial, at, more, ...rest] = childrenOf(entry, tags.sequence)
@@ -98,7 +109,7 @@ function readSerials(parts: Der[]): ReadonlySet<string> {
     if (rest.length > 0) throw new DerError('one of its entries is malformed')
     serials.add(integerBytes(serial).toString('hex'))
   }
-  return serials
+  return { serials, number: numbered && positiveInteger(readDer(numbered.value)) }
 }
 
 /** What is critical changes what a list means: deltas, partial scopes, entries of other issuers. */
@@ -106,4 +117,12 @@ function assertNothingCritical(list: Der): void {
   for (const { critical } of parseExtensions(list).values()) {
     if (critical) throw new DerError('it has a critical extension, so it is not a complete list')
   }
+}
+
+/** Why a list must not take the place of the one in use; undefined: it may. Issuers never go back. */
+export function rollbackOf(next: Revocations, current: Revocations): string | undefined {
+  if (next.thisUpdateMs < current.thisUpdateMs) return 'it is older than the one in use'
+  if (current.number === undefined) return undefined
+  if (next.number === undefined) return 'it has no number, and the one in use has'
+  return next.number < current.number ? 'its number is lower than that of the one in use' : undefined
 }

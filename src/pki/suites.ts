@@ -1,6 +1,6 @@
 // The signature suites of cards and of who issues them: 0x01 ECDSA on P-256 with SHA-256, 0x02 SM2 with SM3
 // (PROTOCOL section 6). Whatever is signed is signed in one suite throughout.
-import { verify } from 'node:crypto'
+import { hash, verify } from 'node:crypto'
 import { sha256 } from '../base/bytes.ts'
 import {
   childrenOf,
@@ -32,6 +32,8 @@ export type Suite = {
   signatureOid: string
   digestBytes: 32
   hash(...parts: Uint8Array[]): Buffer
+  /** The hash as a string of that many characters below U+0100: to be kept and compared. */
+  hashText(bytes: Uint8Array): string
   /** Only the one accepted form of a key on the suite's curve. */
   importKey(spki: Buffer): SuiteKey | undefined
 }
@@ -75,6 +77,7 @@ export const p256: Suite = {
   signatureOid: '2a8648ce3d040302', // ecdsa-with-SHA256
   digestBytes: 32,
   hash: sha256,
+  hashText: (bytes) => hash('sha256', bytes, 'latin1'),
   importKey(spki) {
     const key = importP256Spki(spki)
     if (!key) return undefined
@@ -93,6 +96,7 @@ export const sm2: Suite = {
   signatureOid: '2a811ccf55018375', // 1.2.156.10197.1.501
   digestBytes: 32,
   hash: sm3,
+  hashText: (bytes) => hash('sm3', bytes, 'latin1'),
   importKey(spki) {
     const key = importSm2Spki(spki)
     if (!key) return undefined

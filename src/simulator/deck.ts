@@ -2,8 +2,9 @@
 // invented; who they are comes in as a function, so that the deck knows no bureau.
 import { randomInt } from 'node:crypto'
 import { printReading, type Reading } from '../card/reading.ts'
+import { refusal } from '../card/refusal.ts'
 import type { ChipContext } from '../card/verdict.ts'
-import { printSpki, signingOf } from '../pki/signing.ts'
+import { printSpki, signingOf, sm2Signing } from '../pki/signing.ts'
 import { type Card, type CardHolder, type DocumentSigner, issueCard, readCard } from './cards.ts'
 
 /** What a card of the deck must come to; the refusal is what the private row must say. */
@@ -108,7 +109,10 @@ const plans: readonly Plan[] = [
   },
 ]
 
-export const deckNames = plans.map((plan) => plan.name)
+/** What a card's name ends with that is not in the usual suite. */
+const suffixOf = (signer: DocumentSigner) => (signingOf(signer.privateKey) === sm2Signing ? '-sm2' : '')
+
+export const deckNames = ['', '-sm2'].flatMap((suffix) => plans.map((plan) => plan.name + suffix))
 
 /** A number of an area that the bureau's people do not use, with the right check character. */
 function unknownNumber(holder: CardHolder): { number: string } {
@@ -118,8 +122,12 @@ function unknownNumber(holder: CardHolder): { number: string } {
   return { number: first17 + '10X98765432'[sum % 11] }
 }
 
-/** A card of the deck by its name, for a person of its own. */
+/** Whether what a card shows is found in its suite, and not in the text or at the bureau. */
+export const isOfSuite = (card: DeckCard) => card.refusal <= refusal.chipSignature
+
+/** The deck in the suite of its signers, each card of a person of its own. */
 export function makeDeck(options: DeckOptions): DeckCard[] {
+  const suffix = suffixOf(options.signer)
   const first = options.firstIndex ?? randomInt(options.peopleCount - 1000)
   const issue = (holder: CardHolder) => issueCard(holder, options.signer, { signedMs: options.signedMs })
   return plans.map((plan, i) => {
@@ -128,8 +136,8 @@ export function makeDeck(options: DeckOptions): DeckCard[] {
     const card = plan.card?.(holder, options) ?? issue(holder)
     const other = issue(options.personAt(first + 500 + i))
     return {
-      name: plan.name,
-      about: plan.about,
+      name: plan.name + suffix,
+      about: suffix ? `SM2: ${plan.about}` : plan.about,
       answer: plan.refusal === 0 ? 'yes' : 'no',
       refusal: plan.refusal,
       holder,

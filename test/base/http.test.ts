@@ -2,7 +2,7 @@
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { openPoster, withDeadline } from '../../src/base/http.ts'
+import { openGetter, openPoster, withDeadline } from '../../src/base/http.ts'
 
 async function serve(t: Test, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
@@ -73,4 +73,44 @@ t.test('an answer that is too long, cut or not there is an error', async (t) => 
     await t.rejects(open(t)(url, ''), url)
   const fits = await serve(t, (_, response) => response.end('x'.repeat(1000)))
   t.match(await open(t)(fits, ''), { status: 200 })
+})
+
+t.test('bytes are got whole and of status 200, or not at all', async (t) => {
+  const getter = openGetter({ deadlineMs: 150, bytesMax: 1000 })
+  t.teardown(() => getter.close())
+  const got: string[] = []
+  const good = await serve(t, (request, response) => {
+    got.push(`${request.method} ${request.url}`)
+    response.end(Buffer.of(0x30, 0xff, 0))
+  })
+  t.same(await getter.getBytes(`${good}/a/l.crl?x=1`), { status: 200, bytes: Buffer.of(0x30, 0xff, 0) })
+  t.same(got, ['GET /a/l.crl?x=1'])
+  const moved = await serve(t, (_, response) => response.writeHead(302, { location: good }).end('x'))
+  t.same(await getter.getBytes(`${moved}/`), { status: 302, bytes: Buffer.alloc(0) })
+  const failing = await serve(t, (_, response) => response.writeHead(500).write('never ends'))
+  t.same(await getter.getBytes(`${failing}/`), { status: 500, bytes: Buffer.alloc(0) })
+  t.equal(got.length, 1, 'no redirection was followed')
+  await t.rejects(getter.getBytes('ftp://127.0.0.1/l.crl'))
+})
+
+t.test('a server that hangs, trickles, or never stops costs no more than the deadline', async (t) => {
+  const getter = openGetter({ deadlineMs: 150, bytesMax: 1000 })
+  t.teardown(() => getter.close())
+  const hung = await serve(t, () => {})
+  const trickle =
+    (bytes: number, everyMs: number): RequestListener =>
+    (_, response) => {
+      const more = setInterval(() => response.write('x'.repeat(bytes)), everyMs)
+      response.on('close', () => clearInterval(more))
+    }
+  const slow = await serve(t, trickle(1, 20))
+  const endless = await serve(t, trickle(500, 1))
+  const declared = await serve(t, (_, response) =>
+    response.writeHead(200, { 'content-length': 1e9 }).write('x'),
+  )
+  for (const url of [hung, slow, endless, declared, 'http://192.0.2.1:9']) {
+    const begun = performance.now()
+    await t.rejects(getter.getBytes(`${url}/`))
+    t.ok(performance.now() - begun < 400, url)
+  }
 })

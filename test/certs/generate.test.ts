@@ -67,6 +67,7 @@ function opensslFaultsOfAll(directory: string): string[] {
   const strict = ['verify', '-x509_strict']
   const carriers = [...strict, '-purpose', 'sslclient', '-crl_check', '-CRLfile', 'carrier-ca.crl']
   const cards = [...strict, '-purpose', 'any', '-CAfile', 'card-issuer.crt']
+  const sm2 = [...strict, '-purpose', 'any', '-vfyopt', 'distid:1234567812345678']
   const server = [...strict, '-purpose', 'sslserver', '-verify_hostname', 'localhost']
   return [
     [...server, '-CAfile', 'gateway-ca.crt', 'gateway.crt'],
@@ -75,6 +76,7 @@ function opensslFaultsOfAll(directory: string): string[] {
     [...strict, '-purpose', 'sslclient', '-CAfile', 'bureau-ca.crt', 'bureau-client.crt'],
     [...carriers, '-CAfile', 'carrier-ca.crt', 'carrier-swift-crane.crt', 'carrier-river-post.crt'],
     [...cards, 'card-signer-1.crt', 'card-signer-2.crt'],
+    [...sm2, '-CAfile', 'card-issuer-sm2.crt', 'card-signer-1-sm2.crt', 'card-signer-2-sm2.crt'],
     [...cards, '-crl_check', '-CRLfile', 'card-issuer.crl', 'card-signer-1.crt'],
     ['crl', '-in', 'carrier-ca.crl', '-CAfile', 'carrier-ca.crt', '-verify', '-noout'],
     ['crl', '-in', 'card-issuer.crl', '-CAfile', 'card-issuer.crt', '-verify', '-noout'],
@@ -187,7 +189,7 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     gateway: pair('gateway-ca', 'gateway'),
     carrier: [...pair('carrier-ca', 'carrier-swift-crane', 'carrier-river-post'), 'carrier-ca.crl'],
     bureau: pair('bureau-ca', 'bureau-server', 'bureau-client'),
-    card: [...pair('card-issuer', 'card-signer-1', 'card-signer-2'), 'card-issuer.crl'],
+    card: [...pair('card-issuer', 'card-signer-1', 'card-signer-2'), 'card-issuer.crl', 'card-trust.jwt'],
   }
   const cases: [deleted: string[], made: string[]][] = [
     [pair('gateway'), pair('gateway')],
@@ -206,6 +208,11 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     [
       ['ledger.key', 'ledger.pub'],
       ['ledger.key', 'ledger.pub'],
+    ],
+    [['card-trust.jwt'], ['card-trust.jwt']],
+    [
+      ['card-trust.key', 'card-trust.pub'],
+      ['card-trust.key', 'card-trust.pub', 'card-trust.jwt'],
     ],
     [['token.key'], ['token.key']],
     [['kek-1.key'], ['kek-1.key']],
@@ -248,20 +255,21 @@ t.test('a crash at any moment leaves a folder that the next start completes', as
 
 t.test('what nears its end is renewed, not before, and CAs only bring a warning', async (t) => {
   const directory = newFolder(t)
-  const lists = ['card-issuer.crl', 'carrier-ca.crl']
+  const lists = ['card-issuer.crl', 'card-issuer-sm2.crl', 'carrier-ca.crl']
+  const signers = ['1', '2', '1-sm2', '2-sm2'].map((number) => `card-signer-${number}`)
   const leaves = ['gateway', 'carrier-swift-crane', 'carrier-river-post', 'bureau-server', 'bureau-client']
   const pairs = (...names: string[]) => names.flatMap((name) => [`${name}.crt`, `${name}.key`])
   const steps: [day: number, made: string[], warnings: RegExp[]][] = [
     [14.9, [], []],
     [15.1, lists, []],
-    [59.9, lists, []],
+    [59.9, [...lists, 'card-trust.jwt'], []],
     [60.1, pairs(...leaves), []],
     [74.5, [], []],
-    [75.1, [...pairs('card-signer-1', 'card-signer-2'), ...lists], []],
+    [75.1, [...pairs(...signers), ...lists], []],
     [75.2, [], []],
     [
       1736,
-      [...pairs(...leaves, 'card-signer-1', 'card-signer-2'), ...lists],
+      [...pairs(...leaves, ...signers), ...lists, 'card-trust.jwt'],
       [/^gateway-ca\.crt ends on .+Fix: delete/, /^carrier-ca\.crt/, /^bureau-ca\.crt/],
     ],
   ]

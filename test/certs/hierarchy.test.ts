@@ -14,7 +14,9 @@ t.test('it has exactly the files that others load', async (t) => {
       ...['gateway-ca', 'gateway', 'carrier-ca', 'carrier-swift-crane', 'carrier-river-post'].flatMap(pair),
       ...['bureau-ca', 'bureau-server', 'bureau-client'].flatMap(pair),
       ...['card-issuer', 'card-signer-1', 'card-signer-2'].flatMap(pair),
-      ...['carrier-ca.crl', 'card-issuer.crl'],
+      ...['card-issuer-sm2', 'card-signer-1-sm2', 'card-signer-2-sm2'].flatMap(pair),
+      ...['carrier-ca.crl', 'card-issuer.crl', 'card-issuer-sm2.crl'],
+      ...['card-trust.key', 'card-trust.pub', 'card-trust.jwt'],
       ...['directory.key', 'directory.pub', 'ledger.key', 'ledger.pub', 'token.key', 'kek-1.key'],
     ].toSorted(),
   )

@@ -19,16 +19,21 @@ import { parseCrl, type Revocations } from '../../src/pki/revocation.ts'
 import { p256Signing, type Signing, sm2Signing } from '../../src/pki/signing.ts'
 import type { CardHolder } from '../../src/simulator/cards.ts'
 
-export const nowMs = Date.UTC(2026, 10, 24, 3)
+const testNowMs = Date.UTC(2026, 10, 24, 3)
+export const nowMs = testNowMs
 export const signedMs = nowMs - 30 * dayMs
 
 export type CardWorld = ReturnType<typeof makeCardWorld>
 
-/** An issuer of a suite with a signer, another that is revoked, and a gateway's trust in it. */
-export function makeCardWorld(signing: Signing) {
+/**
+ * An issuer of a suite with a signer, another that is revoked, and a gateway's trust in it.
+ * @param given.issuer an issuer there is already; `nowMs` another now
+ */
+export function makeCardWorld(signing: Signing, given: { issuer?: Issued; nowMs?: number } = {}) {
+  const nowMs = given.nowMs ?? testNowMs
   const issuerOf = (commonName: string) =>
     makeCardIssuer({ commonName, notBeforeMs: nowMs - 400 * dayMs, signing })
-  const issuer = issuerOf('Test card issuer')
+  const issuer = given.issuer ?? issuerOf('Test card issuer')
   const makeSigner = (options: Partial<SignerOptions> = {}, by: Issued = issuer) =>
     makeDocumentSigner(by, {
       commonName: 'Test document signer',
@@ -65,6 +70,7 @@ export function makeCardWorld(signing: Signing) {
   const trust = trustIn([[issuer, makeCrl()]])
   return {
     signing,
+    nowMs,
     issuerOf,
     issuer,
     makeSigner,

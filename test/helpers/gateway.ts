@@ -19,9 +19,9 @@ import { openGateway } from '../../src/gateway.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
 import { Device } from '../../src/sdk/device.ts'
 import { Reader } from '../../src/sdk/reader.ts'
-import { loadSigner } from '../../src/simulator/cards.ts'
 import { makeDeck } from '../../src/simulator/deck.ts'
 import { createKnobs } from '../../src/simulator/knobs.ts'
+import { type CardSuite, loadSigners } from '../../src/simulator/signers.ts'
 
 import { makeFolder } from './folder.ts'
 
@@ -104,8 +104,7 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
     folder.remove()
   })
   const url = `https://localhost:${ports.device}`
-  const signerOf = (name: string) => loadSigner(file(`${name}.crt`), createPrivateKey(file(`${name}.key`)))
-  const signer = signerOf('card-signer-1')
+  const { signer } = loadSigners(certsDir, 'P-256')
 
   async function openDevice(registered: DemoDevice = readDemoDevice(dataDir)): Promise<Device> {
     const reader = new Reader({
@@ -121,16 +120,15 @@ export async function startTestGateway(t: Test, env: Record<string, string> = {}
     return device
   }
 
-  const deck = () =>
+  const deck = (suite: CardSuite = 'P-256') =>
     makeDeck({
       personAt: (index) => personAt(seed, index),
       peopleCount,
-      signer,
-      revokedSigner: signerOf('card-signer-2'),
+      ...loadSigners(certsDir, suite),
       signedMs: clock.now() - 60_000,
     })
   const cardNamed = (name: string) => {
-    const card = deck().find((dealt) => dealt.name === name)
+    const card = deck(name.endsWith('-sm2') ? 'SM2' : 'P-256').find((dealt) => dealt.name === name)
     if (!card) throw new Error(`no card ${name}`)
     return card
   }

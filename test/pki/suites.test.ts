@@ -1,7 +1,10 @@
 // Both suites: signatures by OpenSSL and by their other half, and the forms of a signature that are not the one.
+import { spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import { readDer } from '../../src/base/der.ts'
+import { childrenOf, readDer, tags, wholeBits } from '../../src/base/der.ts'
 import { p256Signing, printSpki, type Signing, signingOf, sm2Signing } from '../../src/pki/signing.ts'
 import { derOfRaw, isSignedBy, p256, type SuiteKey, sm2, suiteById } from '../../src/pki/suites.ts'
 import { worlds } from '../helpers/cards.ts'
@@ -78,8 +81,6 @@ for (const signing of [p256Signing, sm2Signing]) {
     const spki = printSpki(signing.makeKey())
     t.ok(importKey(spki))
     const point = spki.subarray(-65)
-    const compressed = createPublicKey({ key: spki, format: 'der', type: 'spki' })
-    t.equal(compressed.asymmetricKeyType, 'ec')
     const hybrid = Buffer.from(spki)
     hybrid.writeUInt8(6 + (spki.readUInt8(90) & 1), 26)
     const forms: [string, Buffer][] = [
@@ -121,6 +122,32 @@ t.test('certificates and lists are signed by their issuer, in its suite', async 
     t.throws(() => isSignedBy(signer.certificateDer.subarray(1), spki))
   }
   t.notOk(isSignedBy(one.signer.certificateDer, printSpki(other.issuer.privateKey)))
+})
+
+t.test('OpenSSL finds an SM2 list and certificate right, told the user id of GM/T 0009', async (t) => {
+  const folder = t.testdir()
+  const { issuer, signer, makeCrl } = worlds[1]
+  const file = (name: string, bytes: Buffer | string) => {
+    writeFileSync(join(folder, name), bytes)
+    return join(folder, name)
+  }
+  const key = file(
+    'key.pem',
+    createPublicKey(issuer.privateKey).export({ format: 'pem', type: 'spki' }) as string,
+  )
+  for (const der of [makeCrl(), signer.certificateDer]) {
+    const [tbs, , bits] = childrenOf(readDer(der), tags.sequence)
+    const verify = [
+      '-verify',
+      key,
+      '-signature',
+      file('signature', wholeBits(bits)),
+      file('tbs', tbs?.raw ?? ''),
+    ]
+    const run = (id: string) => spawnSync('openssl', ['dgst', '-sm3', '-sigopt', `distid:${id}`, ...verify])
+    t.equal(run('1234567812345678').status, 0)
+    t.not(run('8765432187654321').status, 0)
+  }
 })
 
 t.test('the raw form becomes minimal DER for every length of r and s', async (t) => {

@@ -25,7 +25,7 @@ t.test(
     t.teardown(() => Promise.all([keyring.close(), ledger.close()]))
     const jwks = await await fetchJson(g, '/.well-known/jwks.json')
     const seen: { headers: string; fields: string; tokenLength: number; ms: number }[] = []
-    for (const card of g.deck()) {
+    for (const card of [...g.deck('P-256'), ...g.deck('SM2')]) {
       if (card.status) await g.knobs.setStatus(card.holder.number, card.status)
       const parcel = parcelOf()
       const { body } = await device.prepare(parcel, (context) => card.readChip(context))
@@ -108,7 +108,7 @@ t.test(
     await g.knobs.setFaults({ delayMs: { min: 50, max: 70 } })
     await device.verify(parcelOf(), (context) => g.cardNamed('valid').readChip(context)) // H knows this delay.
     const before: Record<string, number> = {}
-    for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'expired', 'unknown']) {
+    for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'expired-sm2', 'unknown-sm2']) {
       const no = await device.prepare(parcelOf(), (context) => g.cardNamed(name).readChip(context))
       const references = []
       for (let i = 0; i < 12; i++)
@@ -129,7 +129,7 @@ t.test(
     // Others' work makes single answers late, so each kind shows its least of five, and none may be early.
     const least: Record<string, number> = {}
     for (let i = 0; i < 5; i++) {
-      for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'cloned', 'expired']) {
+      for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'cloned-sm2', 'expired-sm2']) {
         const { body } = await device.prepare(parcelOf(), (c) => g.cardNamed(name).readChip(c))
         const from = g.lines.length
         await device.send(body)

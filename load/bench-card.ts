@@ -1,0 +1,175 @@
+// `npm run bench:card`: what a card costs, beside the signature checks and key imports it is made of, in one run.
+import { parseArgs } from 'node:util'
+import { makeCardCrl, makeCardIssuer, makeDocumentSigner } from '../certs/card-issuer.ts'
+import { randomId } from '../src/base/bytes.ts'
+import { dayMs, systemClock } from '../src/base/clock.ts'
+import { readDer } from '../src/base/der.ts'
+import { peopleCount, personAt } from '../src/bureau-mock/people.ts'
+import { createCardVerifier } from '../src/card/check.ts'
+import { parseSod, signedBytesOf } from '../src/card/sod.ts'
+import { type ChipContext, type ChipVerifier, chipMessage } from '../src/card/verdict.ts'
+import { type CardAnchor, type CardTrust, loadAnchors } from '../src/pki/anchors.ts'
+import { parseCrl } from '../src/pki/revocation.ts'
+import { p256Signing, type Signing, sm2Signing } from '../src/pki/signing.ts'
+import type { SuiteKey } from '../src/pki/suites.ts'
+import { issueCard, readCard } from '../src/simulator/cards.ts'
+
+const help = `npm run bench:card: the checks of a card, beside the signatures they are made of
+
+  npm run bench:card                      15 rounds in each suite, about half a minute
+  npm run bench:card -- --rounds 61
+
+Each round checks the same cards in turn: as if never seen (rows 7-12 of the protocol), and only their three signatures
+with the import of the two keys that come with a card. A third measures rows 7-9 of a card that was seen before. CPU time
+of the process. The last line is one JSON object: {"coldP256", "coldSm2", "memoMicros"}: medians of the rounds' ratios,
+and the dearer suite's microseconds. Exit code 1 above 1.15, 1.15 or 3.`
+
+const { values } = parseArgs({
+  options: { help: { type: 'boolean' }, rounds: { type: 'string', default: '15' } },
+})
+if (values.help) {
+  console.log(help)
+  process.exit(0)
+}
+const rounds = Number(values.rounds)
+const ratioMax = 1.15
+const memoMicrosMax = 3
+const cards = 40
+const [repeatsCold, repeatsKnown] = [5, 250]
+
+const nowMs = systemClock.now()
+const context: ChipContext = {
+  challenge: Buffer.alloc(42, 1),
+  device: randomId(),
+  parcel: Buffer.alloc(32, 2),
+  carrier: 'swift-crane',
+}
+
+/** An issuer, its signer and cards of invented people. */
+function makeCards(signing: Signing) {
+  const issuer = makeCardIssuer({ commonName: 'Bench issuer', notBeforeMs: nowMs - dayMs, signing })
+  const usage = { usageNotBeforeMs: nowMs - dayMs, usageNotAfterMs: nowMs + dayMs }
+  const signer = makeDocumentSigner(issuer, { commonName: 'Bench', notBeforeMs: nowMs - dayMs, ...usage })
+  const anchors = loadAnchors([issuer.certificateDer], signing.suite)
+  const times = { thisUpdateMs: nowMs - dayMs, nextUpdateMs: nowMs + dayMs }
+  const list = parseCrl(makeCardCrl(issuer, { ...times, number: 1, revoked: [] }), anchors)
+  const anchor: CardAnchor = { ...(anchors[0] as CardAnchor), state: 'CHN', authorities: [] }
+  const readings = Array.from({ length: cards }, (_, i) => {
+    const holder = personAt('bench', (i * 7919) % peopleCount)
+    return readCard(issueCard(holder, signer, { signedMs: nowMs - 60_000 }), context)
+  })
+  const newTrust = (): CardTrust => ({
+    anchors: [anchor],
+    notAfterMs: nowMs + dayMs,
+    listOf: () => list,
+  })
+  return { anchor, readings, newTrust }
+}
+
+type Cards = ReturnType<typeof makeCards>
+
+/** Each call checks every card once; a check that fails is a fault of the bench. */
+function makeSubjects(signing: Signing, { anchor, readings, newTrust }: Cards) {
+  const { suite } = signing
+  let trust = newTrust()
+  const verify: ChipVerifier = createCardVerifier({ suite, trust: () => trust })
+  const check = (reading: (typeof readings)[number], refusal: number) => {
+    const verdict = verify(reading, { context, nowMs })
+    if (verdict instanceof Promise || verdict.refusal !== refusal)
+      throw new Error('a card came to another end')
+  }
+  const inputs = readings.map((reading) => {
+    const sod = parseSod(readDer(reading.sod), suite)
+    const message = chipMessage(context, suite.hash(reading.sod))
+    return { reading, sod, attributes: signedBytesOf(sod.attributes), message }
+  })
+  const spoiled = readings.map((reading) => ({ ...reading, dg1: Buffer.alloc(reading.dg1.length) }))
+  const must = (right: boolean) => {
+    if (!right) throw new Error('a signature is wrong')
+  }
+  return {
+    cold() {
+      for (const reading of readings) {
+        trust = newTrust() // Everything is forgotten.
+        check(reading, 0)
+      }
+    },
+    /** With fresh keys: the first use of a key costs more than the next. */
+    primitives() {
+      for (const { reading, sod, attributes, message } of inputs) {
+        must(anchor.key.checkDer(sod.signer.tbs, sod.signer.signature))
+        must((suite.importKey(sod.signer.spki) as SuiteKey).checkDer(attributes, sod.signature))
+        must((suite.importKey(reading.dg15) as SuiteKey).checkRaw(message, reading.chipSignature))
+      }
+    },
+    returning() {
+      for (const reading of readings) check(reading, 0)
+    },
+    /** Rows 7-9 of a known SOD, then the hash of a DG1 that is another (R10). */
+    known() {
+      for (const reading of spoiled) check(reading, 10)
+    },
+    hash() {
+      for (const { dg1 } of spoiled) suite.hash(dg1)
+    },
+  }
+}
+
+/** CPU microseconds of one card in `run`, over so many repeats. */
+function cpuOf(run: () => void, repeats: number): number {
+  const before = process.cpuUsage()
+  for (let i = 0; i < repeats; i++) run()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / repeats / cards
+}
+
+const medianOf = (list: number[]) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)] as number
+const round = (value: number, digits: number) => Number(value.toFixed(digits))
+
+function measure(signing: Signing) {
+  const subjects = makeSubjects(signing, makeCards(signing))
+  for (const run of Object.values(subjects)) run()
+  const seen: Record<'cold' | 'primitives' | 'returning' | 'memo' | 'ratio', number[]> = {
+    cold: [],
+    primitives: [],
+    returning: [],
+    memo: [],
+    ratio: [],
+  }
+  for (let i = 0; i < rounds; i++) {
+    // In turn and turned about: what one leaves to be collected must not always burden the other.
+    const first = i % 2 === 0
+    const before = first ? cpuOf(subjects.primitives, repeatsCold) : 0
+    const cold = cpuOf(subjects.cold, repeatsCold)
+    const primitives = first ? before : cpuOf(subjects.primitives, repeatsCold)
+    seen.cold.push(cold)
+    seen.primitives.push(primitives)
+    seen.ratio.push(cold / primitives)
+    seen.returning.push(cpuOf(subjects.returning, repeatsCold))
+    seen.memo.push(cpuOf(subjects.known, repeatsKnown) - cpuOf(subjects.hash, repeatsKnown))
+    process.stderr.write(`${signing.suite.name} ${i + 1} of ${rounds}\r`)
+  }
+  process.stderr.write(' '.repeat(20).concat('\r'))
+  const [cold, primitives, returning, memo, ratio] = [
+    medianOf(seen.cold),
+    medianOf(seen.primitives),
+    medianOf(seen.returning),
+    medianOf(seen.memo),
+    medianOf(seen.ratio),
+  ]
+  const row = [cold, primitives, ratio, returning, memo].map((value, i) =>
+    value.toFixed(i === 2 ? 2 : 1).padStart(12),
+  )
+  console.log(signing.suite.name.padEnd(8) + row.join(''))
+  return { memo, ratio }
+}
+
+console.log(`CPU microseconds a card, medians of ${rounds} rounds of ${cards * repeatsCold} cards`)
+console.log(
+  `suite   ${['cold', 'primitives', 'ratio', 'returning', 'memo hit'].map((word) => word.padStart(12)).join('')}`,
+)
+const [p256, sm2] = [measure(p256Signing), measure(sm2Signing)]
+const memoMicros = round(Math.max(p256.memo, sm2.memo), 1)
+const [coldP256, coldSm2] = [round(p256.ratio, 2), round(sm2.ratio, 2)]
+console.log(JSON.stringify({ coldP256, coldSm2, memoMicros }))
+process.exit(coldP256 <= ratioMax && coldSm2 <= ratioMax && memoMicros <= memoMicrosMax ? 0 : 1)

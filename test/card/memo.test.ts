@@ -1,0 +1,234 @@
+// What a verifier remembers: signatures of what was found right, and nothing that can change or that a chip says.
+import t, { type Test } from 'tap'
+import { serialOf } from '../../certs/card-issuer.ts'
+import { dayMs } from '../../src/base/clock.ts'
+import { GatewayError } from '../../src/base/errors.ts'
+import { limits } from '../../src/base/limits.ts'
+import { createCardVerifier } from '../../src/card/check.ts'
+import { Memo, nameOf, type ProvenSigner, type ProvenSod } from '../../src/card/memo.ts'
+import { parseReading, printReading, type Reading } from '../../src/card/reading.ts'
+import { refusal } from '../../src/card/refusal.ts'
+import type { CardVerdict } from '../../src/card/verdict.ts'
+import { type Anchor, type CardTrust, loadAnchors } from '../../src/pki/anchors.ts'
+import { parseCrl } from '../../src/pki/revocation.ts'
+import type { Suite } from '../../src/pki/suites.ts'
+import { issueCard, readCard } from '../../src/simulator/cards.ts'
+import { type CardWorld, context, holder, makeTrust, nowMs, signedMs, worlds } from '../helpers/cards.ts'
+
+/** The suite, counting what it is asked to check. */
+function counted(suite: Suite) {
+  const counts = { der: 0, raw: 0 }
+  const counting: Suite = {
+    ...suite,
+    importKey(spki) {
+      const key = suite.importKey(spki)
+      return (
+        key && {
+          checkDer: (...given) => {
+            counts.der++
+            return key.checkDer(...given)
+          },
+          checkRaw: (...given) => {
+            counts.raw++
+            return key.checkRaw(...given)
+          },
+        }
+      )
+    },
+  }
+  return { suite: counting, counts }
+}
+
+function open(world: CardWorld) {
+  const { suite, counts } = counted(world.signing.suite)
+  const anchors = loadAnchors([world.issuer.certificateDer], suite)
+  const trustOf = (list = world.makeCrl()) =>
+    makeTrust([{ anchor: anchors[0] as Anchor, list: parseCrl(list, anchors) }])
+  let trust: CardTrust = trustOf()
+  const verify = createCardVerifier({ suite, trust: () => trust })
+  const card = issueCard(holder, world.signer, { signedMs })
+  return {
+    ...{ counts, card, trustOf },
+    setTrust: (next: CardTrust) => {
+      trust = next
+    },
+    trust: () => trust,
+    check: (reading: Reading, at = nowMs) => verify(reading, { context, nowMs: at }) as CardVerdict,
+    /** Signatures checked by what `run` does: of SOD and certificates, and of chips. */
+    spent(run: () => unknown): [der: number, raw: number] {
+      const before = { ...counts }
+      run()
+      return [counts.der - before.der, counts.raw - before.raw]
+    },
+  }
+}
+
+for (const world of worlds) t.test(world.signing.suite.name, async (t) => testMemo(t, world))
+
+function testMemo(t: Test, world: CardWorld): void {
+  const { signer, revokedSigner, makeCrl, makeSigner } = world
+
+  t.test('a card that was found right costs its chip’s signature alone the next time', async (t) => {
+    const g = open(world)
+    t.same(
+      g.spent(() => t.equal(g.check(readCard(g.card, context)).refusal, 0)),
+      [2, 1],
+    )
+    for (let i = 0; i < 3; i++) {
+      t.same(
+        g.spent(() => t.equal(g.check(readCard(g.card, context)).refusal, 0)),
+        [0, 1],
+      )
+    }
+    const other = issueCard(holder, signer, { signedMs })
+    t.same(
+      g.spent(() => t.equal(g.check(readCard(other, context)).refusal, 0)),
+      [1, 1],
+      'its signer is known',
+    )
+  })
+
+  t.test('the chip is never taken on trust', async (t) => {
+    const g = open(world)
+    const reading = readCard(g.card, context)
+    t.equal(g.check(reading).refusal, 0)
+    t.equal(g.check(readCard(g.card, context, 'cloned')).refusal, refusal.chipSignature)
+    for (const spoil of ['for another challenge', 'for another parcel', 'for another carrier'] as const) {
+      t.equal(g.check(readCard(g.card, context, spoil)).refusal, refusal.chipSignature, spoil)
+    }
+    t.same(
+      g.spent(() => g.check(reading)),
+      [0, 1],
+      'the same bytes too',
+    )
+  })
+
+  t.test('the files are held against a known SOD like against a new one', async (t) => {
+    const g = open(world)
+    g.check(readCard(g.card, context))
+    t.equal(g.check(readCard(g.card, context, 'record altered')).refusal, refusal.dg1)
+    t.equal(g.check(readCard(g.card, context, 'card serial altered')).refusal, refusal.dg14)
+    t.equal(g.check(readCard(g.card, context, 'chip key replaced')).refusal, refusal.dg15)
+  })
+
+  t.test('what was refused is checked anew each time', async (t) => {
+    const g = open(world)
+    const forged = readCard(issueCard(holder, signer, { signedMs, spoil: 'forged signature' }), context)
+    t.same(
+      g.spent(() => t.equal(g.check(forged).refusal, refusal.sodSignature)),
+      [2, 0],
+    )
+    t.same(
+      g.spent(() => t.equal(g.check(forged).refusal, refusal.sodSignature)),
+      [1, 0],
+    )
+    const byRevoked = readCard(issueCard(holder, revokedSigner, { signedMs }), context)
+    for (let i = 0; i < 2; i++) {
+      t.same(
+        g.spent(() => t.equal(g.check(byRevoked).refusal, refusal.signerRevoked)),
+        [1, 0],
+      )
+    }
+    const ca = makeSigner({ spoil: { ca: true } })
+    const byCa = readCard(issueCard(holder, ca, { signedMs }), context)
+    for (let i = 0; i < 2; i++) {
+      t.same(
+        g.spent(() => t.equal(g.check(byCa).refusal, refusal.signerUsage)),
+        [1, 0],
+      )
+    }
+  })
+
+  t.test('a known card is refused once its signer is listed, and everything else is forgotten', async (t) => {
+    const g = open(world)
+    const reading = readCard(g.card, context)
+    g.check(reading)
+    const revoked = [{ serial: serialOf(signer.certificateDer), atMs: nowMs }]
+    g.setTrust(g.trustOf(makeCrl(undefined, { number: 2, revoked })))
+    t.equal(g.check(reading).refusal, refusal.signerRevoked)
+    g.setTrust(g.trustOf())
+    t.same(
+      g.spent(() => t.equal(g.check(reading).refusal, 0)),
+      [2, 1],
+      'nothing was kept over a change',
+    )
+  })
+
+  t.test('a list that changes within one trust bites a known card too', async (t) => {
+    const g = open(world)
+    const { anchors } = g.trust()
+    let list = parseCrl(makeCrl(), anchors)
+    g.setTrust({ ...g.trust(), listOf: () => list })
+    const reading = readCard(g.card, context)
+    t.equal(g.check(reading).refusal, 0)
+    const revoked = [{ serial: serialOf(signer.certificateDer), atMs: nowMs }]
+    list = parseCrl(makeCrl(undefined, { number: 2, revoked }), anchors)
+    t.equal(g.check(reading).refusal, refusal.signerRevoked)
+  })
+
+  t.test('an anchor that is gone, or no longer for such cards, vouches for no known card', async (t) => {
+    const g = open(world)
+    const reading = readCard(g.card, context)
+    g.check(reading)
+    const [anchor] = g.trust().anchors
+    const list = anchor && g.trust().listOf(anchor)
+    if (!anchor || !list) return t.fail('no trust')
+    g.setTrust(makeTrust([]))
+    t.equal(g.check(reading).refusal, refusal.signerUntrusted)
+    g.setTrust(makeTrust([{ anchor, list, state: 'UTO' }]))
+    t.equal(g.check(reading).refusal, refusal.signerUntrusted)
+    g.setTrust(makeTrust([{ anchor, list, authorities: ['第九'] }]))
+    t.equal(g.check(reading).refusal, refusal.signerUntrusted)
+    t.equal(g.check(reading).refusal, refusal.signerUntrusted, 'and a second time')
+  })
+
+  t.test('times are looked at each time: of list, anchors, certificate and card', async (t) => {
+    const g = open(world)
+    const reading = readCard(g.card, context)
+    g.check(reading)
+    const at = (ms: number) => () => g.check(reading, ms)
+    t.throws(at(nowMs + 2 * dayMs), new GatewayError('trust_stale', 'list_not_fresh'))
+    const long = makeCrl(undefined, { thisUpdateMs: signedMs - dayMs, nextUpdateMs: nowMs + 9999 * dayMs })
+    g.setTrust({ ...g.trustOf(long), notAfterMs: nowMs + 8000 * dayMs })
+    g.check(reading)
+    t.equal(g.check(reading, nowMs + 7000 * dayMs).refusal, refusal.expired, 'the card ends in 2040')
+    t.throws(at(nowMs + 8001 * dayMs), new GatewayError('trust_stale', 'anchors_ended'))
+    t.equal(g.check(reading, signedMs - 1).refusal, refusal.signerTime)
+    const short = makeSigner({ spoil: { notAfterMs: nowMs + 2000 } })
+    const byShort = readCard(issueCard(holder, short, { signedMs }), context)
+    t.equal(g.check(byShort).refusal, 0)
+    t.equal(g.check(byShort, nowMs + 3000).refusal, refusal.signerTime)
+  })
+
+  t.test('what is kept holds on to no bytes of a reading', async (t) => {
+    const g = open(world)
+    const plain = printReading(readCard(g.card, context))
+    const reading = parseReading(plain) as Reading
+    const again = parseReading(Buffer.from(plain)) as Reading
+    t.equal(g.check(reading).refusal, 0)
+    plain.fill(0)
+    t.same(
+      g.spent(() => t.equal(g.check(again).refusal, 0)),
+      [0, 1],
+    )
+  })
+}
+
+t.test('the memo is bounded, and forgets what was used longest ago', async (t) => {
+  const memo = new Memo()
+  const [signer, sod] = [{} as ProvenSigner, {} as ProvenSod]
+  memo.under(makeTrust([]))
+  for (let i = 0; i < limits.sodsKnownMax + 10; i++) memo.keepSod(`${i}`, sod)
+  for (let i = 0; i < limits.signersKnownMax + 10; i++) memo.keepSigner(`${i}`, signer)
+  t.same(memo.sizes, { signers: limits.signersKnownMax, sods: limits.sodsKnownMax })
+  t.equal(memo.sod('9'), undefined)
+  t.equal(memo.sod('10'), sod)
+  memo.under(makeTrust([]))
+  t.same(memo.sizes, { signers: 0, sods: 0 })
+})
+
+t.test('bytes have one name, and only theirs', async (t) => {
+  t.equal(nameOf(Buffer.from('a')), nameOf(Buffer.from('a')))
+  t.not(nameOf(Buffer.from('a')), nameOf(Buffer.from('b')))
+  t.equal(nameOf(Buffer.alloc(0)).length, 32)
+})
