@@ -2,7 +2,7 @@
 // (PROTOCOL section 7). Only what passes them all becomes a VerifiedCard. A memo spares parsing and signatures of what
 // was found right before; times, lists and the chip are looked at on every request.
 import { present } from '../base/assert.ts'
-import { type Der, DerError, readDer } from '../base/der.ts'
+import { type Der, readDer } from '../base/der.ts'
 import { GatewayError } from '../base/errors.ts'
 import type { TakeTurn } from '../base/turns.ts'
 import type { CardTrust } from '../pki/anchors.ts'
@@ -13,14 +13,8 @@ import { dg1Bytes, type Reading, saltBytes } from './reading.ts'
 import { checkRecord } from './record.ts'
 import { refusal } from './refusal.ts'
 import { ldsContentType, parseSod, signedBytesOf, type UnverifiedSod } from './sod.ts'
-import {
-  type CardVerdict,
-  type ChipContext,
-  type ChipVerifier,
-  chipMessage,
-  type Person,
-  type VerifiedCard,
-} from './verdict.ts'
+import { runSteps, runStepsInTurns, type Step } from './steps.ts'
+import { type ChipContext, type ChipVerifier, chipMessage, type Person } from './verdict.ts'
 
 type Check = {
   reading: Reading
@@ -39,18 +33,7 @@ type Check = {
   person?: Person
 }
 
-/** Each step returns 0 or its refusal; a DER error in it is the refusal beside it. */
-type Step = {
-  row: number
-  run(check: Check): number
-  malformed: number
-  /** Left out where the memo knows the SOD. */
-  once?: true
-  /** Checks a signature, most of the time that a card takes. */
-  slow?: true
-}
-
-const steps: readonly Step[] = [
+const steps: readonly Step<Check>[] = [
   { row: 7, run: readSod, malformed: refusal.sodParse, once: true },
   { row: 7, run: checkProfile, malformed: refusal.sodProfile, once: true },
   { row: 8, run: checkAnchors, malformed: refusal.signerUntrusted },
@@ -70,6 +53,7 @@ const state = 'CHN'
  * Checks the readings of cards in one suite, and remembers what it found right.
  * @param given.trust the trust in force; the same object as long as nothing of it changes
  * @param given.takeTurn awaited before each signature, for a suite whose signatures would make others wait
+ * @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8)
  */
 export function createCardVerifier(given: {
   suite: Suite
@@ -89,44 +73,11 @@ export function createCardVerifier(given: {
       check.signer = proven.signer
     }
     const due = proven ? stepsOfKnown : steps
-    return takeTurn ? checkInTurns(check, due, takeTurn) : checkCard(check, due)
+    return takeTurn ? runStepsInTurns(due, check, takeTurn) : runSteps(due, check)
   }
 }
 
 const stepsOfKnown = steps.filter((step) => !step.once)
-
-/** @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8) */
-function checkCard(check: Check, due: readonly Step[]): CardVerdict {
-  for (const step of due) {
-    const found = runStep(step, check)
-    if (found !== 0) return refused(check, found)
-  }
-  return { refusal: 0, card: check.person as VerifiedCard }
-}
-
-/** The same, with others' work between its signatures. What it remembers is of the trust that it began under. */
-async function checkInTurns(check: Check, due: readonly Step[], takeTurn: TakeTurn): Promise<CardVerdict> {
-  for (const step of due) {
-    if (step.slow) await takeTurn()
-    const found = runStep(step, check)
-    if (found !== 0) return refused(check, found)
-  }
-  return { refusal: 0, card: check.person as VerifiedCard }
-}
-
-const refused = (check: Check, found: number): CardVerdict => ({
-  refusal: found,
-  ...(check.person ? { person: check.person } : {}),
-})
-
-function runStep(step: Step, check: Check): number {
-  try {
-    return step.run(check)
-  } catch (error) {
-    if (error instanceof DerError) return step.malformed
-    throw error
-  }
-}
 
 /** Row 7: strict DER, all the way down. */
 function readSod(check: Check): number {
