@@ -7,7 +7,7 @@ import { GatewayError } from '../base/errors.ts'
 import type { TakeTurn } from '../base/turns.ts'
 import type { CardTrust } from '../pki/anchors.ts'
 import { findIssuer, isDocumentSigner, isInTime, periodOf } from '../pki/chain.ts'
-import type { Suite, SuiteKey } from '../pki/suites.ts'
+import { p256, type Suite, type SuiteKey } from '../pki/suites.ts'
 import { Memo, nameOf, type ProvenSigner, type ProvenSod, type Standing } from './memo.ts'
 import { dg1Bytes, type Reading, saltBytes } from './reading.ts'
 import { checkRecord } from './record.ts'
@@ -165,10 +165,14 @@ function checkHashes(check: Check): number {
 }
 
 /** Row 11: the chip key of the signed DG15 over our challenge, device, parcel and carrier. Never remembered. */
-function checkChip({ reading, context, suite }: Check): number {
+function checkChip({ reading, context, suite, sodName }: Check): number {
   const key = suite.importKey(reading.dg15)
   if (!key) return refusal.chipKey
-  const message = chipMessage(context, suite.hash(reading.sod))
+  // Of P-256 the hash is the name that it is remembered by.
+  const message = chipMessage(
+    context,
+    suite === p256 ? Buffer.from(sodName, 'latin1') : suite.hash(reading.sod),
+  )
   return key.checkRaw(message, reading.chipSignature) ? 0 : refusal.chipSignature
 }
 
