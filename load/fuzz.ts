@@ -1,11 +1,12 @@
-// `npm run fuzz`: readings, security objects, certificates and records, bent in their structure, against the checks.
+// `npm run fuzz`: readings, security objects, certificates and records of cards and passports, bent in their structure,
+// against the checks.
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { fuzzCards } from './fuzz-cards.ts'
+import { fuzz } from './fuzz-run.ts'
 
-const help = `npm run fuzz: bent cards against the checks, which must refuse them by the closed list and nothing else
+const help = `npm run fuzz: bent cards and passports against the checks, which must refuse them by the closed list and nothing else
 
   npm run fuzz                                  200,000 cases, a few minutes
   npm run fuzz -- --cases 2000 --seed 42        the same cases again
@@ -41,7 +42,7 @@ function usedMb(): number {
 }
 
 let [halfMb, endMb] = [0, 0]
-const seen = fuzzCards({
+const seen = fuzz({
   cases,
   seed,
   onCase(done, forget) {

@@ -1,12 +1,13 @@
 // Two thousand bent cards, and that the fuzzer would find what it looks for.
 import { randomInt } from 'node:crypto'
 import t from 'tap'
-import { fuzzCards, makeWorlds, runCase } from '../../load/fuzz-cards.ts'
+import { makeWorlds, runCase } from '../../load/fuzz-cards.ts'
+import { fuzz } from '../../load/fuzz-run.ts'
 
-t.test('2,000 bent cards come to refusals of the closed list', async (t) => {
+t.test('2,000 bent cards and passports come to refusals of the closed list', async (t) => {
   const seed = randomInt(2 ** 31)
   t.comment(`npm run fuzz -- --cases 2000 --seed ${seed}`)
-  const seen = fuzzCards({ cases: 2000, seed })
+  const seen = fuzz({ cases: 2000, seed })
   t.comment(
     Object.entries(seen)
       .sort()
@@ -25,7 +26,7 @@ t.test('2,000 bent cards come to refusals of the closed list', async (t) => {
 t.test('a check that lets everything through is found out', async (t) => {
   const [world] = makeWorlds()
   const blind = { ...world, verify: () => ({ refusal: 0, card: {} }) as never }
-  const bent = { suite: 0, target: 'record', resign: false, changes: [] } as const
+  const bent = { subject: 0, target: 'record', resign: false, changes: [] } as const
   t.equal(runCase(world, { ...bent, changes: [] }), 'R00', 'the card itself is right')
   const changes = [{ at: 3, kind: 'body' as const, with: 100, bytes: Uint8Array.of(1, 2, 3) }]
   t.throws(() => runCase(blind, { ...bent, changes }), /not the one that was signed for/)
