@@ -13,6 +13,7 @@ import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
 import { openPoster } from './base/http.ts'
+import { limits } from './base/limits.ts'
 import { assertSm2 } from './base/sm2.ts'
 import { createTurns } from './base/turns.ts'
 import { printVkey } from './base/vkey.ts'
@@ -229,7 +230,7 @@ function createVerifiers(
   passports: (() => PassportTrust) | undefined,
 ): ReadonlyMap<number, ChipVerifier> {
   assertSm2()
-  const takeTurn = createTurns() // One lane for all that takes long.
+  const takeTurn = createTurns(limits.turnsWaitingMax) // One lane for all that takes long.
   const verifiers = new Map<number, ChipVerifier>()
   verifiers.set(p256.id, createCardVerifier({ suite: p256, trust }))
   verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn }))

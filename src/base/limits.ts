@@ -44,6 +44,8 @@ export const limits = {
   /** What the memo of one suite holds: some 350 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
+  /** Signatures of SM2 and passports that wait for their turn: some 0.7 s of them. */
+  turnsWaitingMax: 2000,
   // Card issuers that are trusted (docs/TRUST.md)
   trustListCharsMax: 2 * 1024 * 1024,
   trustAnchorsMax: 1000,

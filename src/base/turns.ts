@@ -1,10 +1,15 @@
 // A lane for work that takes long on this thread: one piece in each turn of the event loop, in the order of asking, so
 // that whoever asks for something short waits for one piece and not for the queue.
+import { GatewayError } from './errors.ts'
 
-/** Resolves when it is the caller's turn; what it does before it awaits again is its piece. */
+/**
+ * Resolves when it is the caller's turn; what it does before it awaits again is its piece.
+ * @throws GatewayError `overloaded` when too many wait
+ */
 export type TakeTurn = () => Promise<void>
 
-export function createTurns(): TakeTurn {
+/** @param waitingMax how many may wait for their turn */
+export function createTurns(waitingMax: number): TakeTurn {
   const waiting: (() => void)[] = []
   let isTaken = false
 
@@ -16,12 +21,13 @@ export function createTurns(): TakeTurn {
     go()
   }
 
-  return () => {
+  return async () => {
     if (!isTaken) {
       isTaken = true
       setImmediate(giveNext)
-      return Promise.resolve()
+      return
     }
-    return new Promise((resolve) => waiting.push(resolve))
+    if (waiting.length >= waitingMax) throw new GatewayError('overloaded', 'turns_all_taken')
+    await new Promise<void>((resolve) => waiting.push(resolve))
   }
 }

@@ -4,7 +4,7 @@ import t from 'tap'
 import { createTurns } from '../../src/base/turns.ts'
 
 t.test('whoever comes to an empty lane does not wait', async (t) => {
-  const takeTurn = createTurns()
+  const takeTurn = createTurns(1000)
   for (let i = 0; i < 3; i++) {
     let isNext = false
     setImmediate(() => {
@@ -18,7 +18,7 @@ t.test('whoever comes to an empty lane does not wait', async (t) => {
 })
 
 t.test('of many, one is served in each turn of the loop, in the order of asking', async (t) => {
-  const takeTurn = createTurns()
+  const takeTurn = createTurns(1000)
   const served: number[] = []
   let loops = 0
   let counting = true
@@ -45,7 +45,7 @@ t.test('of many, one is served in each turn of the loop, in the order of asking'
 })
 
 t.test('a piece that fails holds up nobody behind it', async (t) => {
-  const takeTurn = createTurns()
+  const takeTurn = createTurns(1000)
   const results = await Promise.allSettled(
     [0, 1, 2].map(async (i) => {
       await takeTurn()
@@ -57,5 +57,17 @@ t.test('a piece that fails holds up nobody behind it', async (t) => {
     results.map(({ status }) => status),
     ['fulfilled', 'rejected', 'fulfilled'],
   )
+  await takeTurn()
+})
+
+t.test('whoever finds the lane full is told so, and those who wait are served all the same', async (t) => {
+  const takeTurn = createTurns(3)
+  const results = await Promise.allSettled(Array.from({ length: 6 }, () => takeTurn()))
+  t.same(
+    results.map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'fulfilled', 'fulfilled', 'rejected', 'rejected'],
+  )
+  const [full] = results.filter((result) => result.status === 'rejected')
+  t.match(full, { reason: { code: 'overloaded', reason: 'turns_all_taken' } })
   await takeTurn()
 })
