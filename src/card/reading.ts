@@ -21,6 +21,14 @@ const fieldTags = [1, 2, 3, 4, 5, 6, 7]
 const chipSignatureBytes = 64
 const lengthBytes = 2
 
+/** A card read through a licensed SAM (docs/SAM.md): no files, and in the place of the SOD the SAM's transaction. */
+export const samSuite = 4
+
+const isOfSam = ({ sod, dg1, dg14, dg15, chipSignature }: Omit<Reading, 'suite' | 'flags'>) =>
+  sod.length >= limits.samTransactionBytesMin &&
+  sod.length <= limits.samTransactionBytesMax &&
+  [dg1, dg14, dg15, chipSignature].every((field) => field.length === 0)
+
 /** Undefined unless length, T2L, padding and field sizes are exactly as documented. */
 export function parseReading(plain: Buffer): Reading | undefined {
   if (plain.length !== limits.readingBytes) return undefined
@@ -37,9 +45,12 @@ export function parseReading(plain: Buffer): Reading | undefined {
     Buffer,
     Buffer,
   ]
+  if (suite.length !== 1 || flags.length !== 1 || flags[0] !== 0) return undefined
   const sizes =
-    suite.length === 1 && dg1.length === dg1Bytes && dg14.length === dg14Bytes && flags.length === 1
-  if (!sizes || flags[0] !== 0 || chipSignature.length !== chipSignatureBytes) return undefined
+    suite.readUInt8() === samSuite
+      ? isOfSam({ sod, dg1, dg14, dg15, chipSignature })
+      : dg1.length === dg1Bytes && dg14.length === dg14Bytes && chipSignature.length === chipSignatureBytes
+  if (!sizes) return undefined
   return { suite: suite.readUInt8(), sod, dg1, dg14, dg15, chipSignature, flags: 0 }
 }
 
