@@ -7,6 +7,7 @@ import type { Metrics } from '../plugins/metrics.ts'
 import type { Common } from './app.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
+import type { GatewayError } from './base/errors.ts'
 import { importP256Spki, printP256Spki } from './base/p256.ts'
 import { createDelays } from './bureau/delay.ts'
 import { samSuite } from './card/reading.ts'
@@ -38,11 +39,13 @@ export function openSamService(
   const client = new SamClient({ url: config.SAM_URL, tls })
   closers.push(() => client.close())
   const delays = createDelays(clock)
+  const tell = tellChanges(log)
   const fetchRecord = boundAdapter(client, {
     clock,
-    onEnd({ ms, ok }) {
-      metrics.samReads.inc({ outcome: ok ? 'answered' : 'failed' })
+    onEnd({ ms, fault }) {
+      metrics.samReads.inc({ outcome: fault ? 'failed' : 'answered' })
       delays.record(ms)
+      tell(fault)
     },
   })
   const verifier = createSamVerifier({
@@ -53,6 +56,16 @@ export function openSamService(
     },
   })
   return { verifiers: [[samSuite, verifier]], delayP999Ms: () => delays.p999Ms() }
+}
+
+/** One line when it fails and one when it answers again: each request in between would say the same. */
+function tellChanges(log: Context['log']): (fault: GatewayError | undefined) => void {
+  let failed = false
+  return (fault) => {
+    if (fault && !failed) log.warn({ err: fault }, 'sam service failed')
+    if (!fault && failed) log.info('sam service answers again')
+    failed = fault !== undefined
+  }
 }
 
 /** @throws Error naming the file if it is no P-256 key */

@@ -9,7 +9,7 @@ import type { SamAdapter, SamRecord } from './protocol.ts'
 export type FetchRecord = (transaction: Buffer, binding: Buffer) => Promise<SamRecord | undefined>
 
 /**
- * @param options.onEnd told of every call that was made: its ms, and whether the adapter answered
+ * @param options.onEnd told of every call that was made: its ms, and why not if it did not answer
  * @returns what rejects with `sam_unavailable` alone; reasons: queue_full, deadline, sam_failed
  */
 export function boundAdapter(
@@ -18,7 +18,7 @@ export function boundAdapter(
     clock: Pick<Clock, 'mono'>
     deadlineMs?: number
     inFlightMax?: number
-    onEnd?: (told: { ms: number; ok: boolean }) => void
+    onEnd?: (told: { ms: number; fault?: GatewayError }) => void
   },
 ): FetchRecord {
   const { clock, deadlineMs = limits.samDeadlineMs, inFlightMax = limits.samInFlightMax, onEnd } = options
@@ -38,7 +38,6 @@ export function boundAdapter(
     if (inFlight >= inFlightMax) throw new GatewayError('sam_unavailable', 'queue_full')
     const began = clock.mono()
     let isLate = false
-    const told = (ok: boolean) => onEnd?.({ ms: clock.mono() - began, ok })
     try {
       const found = await withDeadline(deadlineMs, (signal) => {
         signal.addEventListener('abort', () => {
@@ -46,11 +45,12 @@ export function boundAdapter(
         })
         return fetchCounted(transaction, binding, signal)
       })
-      told(true)
+      onEnd?.({ ms: clock.mono() - began })
       return found
     } catch (cause) {
-      told(false)
-      throw new GatewayError('sam_unavailable', isLate ? 'deadline' : 'sam_failed', { cause })
+      const fault = new GatewayError('sam_unavailable', isLate ? 'deadline' : 'sam_failed', { cause })
+      onEnd?.({ ms: clock.mono() - began, fault })
+      throw fault
     }
   }
 }

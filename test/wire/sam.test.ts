@@ -111,7 +111,7 @@ t.test('an honest reading is not used up by others who name its transaction', as
 })
 
 t.test('while the service fails nothing is answered, and the same bytes are once it is back', async (t) => {
-  const { device, read, knobs } = await startScene(t)
+  const { g, device, read, knobs } = await startScene(t)
   const faults: [string, object][] = [
     ['errors', { error: true }],
     ['garbage', { garbage: 'json' }],
@@ -133,6 +133,9 @@ t.test('while the service fails nothing is answered, and the same bytes are once
     await knobs.clearFaults()
     t.equal(shown(await device.post('/v1/verify', body)), 'yes', `${what}: over`)
   }
+  const lines = (message: string) => g.lines.filter((line) => line.includes(`"${message}"`)).length
+  t.equal(lines('sam service failed'), faults.length, 'one line each')
+  t.equal(lines('sam service answers again'), faults.length)
 })
 
 t.test('a service that hangs or was killed is no answer either, and comes back', async (t) => {
