@@ -55,10 +55,16 @@ function makeWorld(signing: Signing) {
   const times = { thisUpdateMs: nowMs - dayMs, nextUpdateMs: nowMs + dayMs }
   const list = parseCrl(makeCardCrl(issuer, { ...times, number: 1, revoked: [] }), anchors)
   const anchor: CardAnchor = { ...(anchors[0] as CardAnchor), state: 'CHN', authorities: [] }
-  const trust: CardTrust = { anchors: [anchor], notAfterMs: nowMs + dayMs, listOf: () => list }
+  const newTrust = (): CardTrust => ({ anchors: [anchor], notAfterMs: nowMs + dayMs, listOf: () => list })
+  let trust = newTrust()
   const card = issueCard(personAt('fuzz', 4711), signer, { signedMs })
   const verify = createCardVerifier({ suite, trust: () => trust })
-  return { signing, suite, issuer, signer, card, verify }
+  /** Makes the verifier forget what it found right, as a change of trust does. */
+  function forget(): void {
+    trust = newTrust()
+    verify(readCard(card, context), { context, nowMs })
+  }
+  return { signing, suite, issuer, signer, card, verify, forget }
 }
 
 /** The SOD's parts in its tree, by their place. */
@@ -198,16 +204,19 @@ export const makeWorlds = () => [makeWorld(p256Signing), makeWorld(sm2Signing)] 
 export function fuzzCards(options: {
   cases: number
   seed: number
-  onCase?(done: number): void
+  onCase?(done: number, forget: () => void): void
 }): Record<string, number> {
   const worlds = makeWorlds()
+  const forget = () => {
+    for (const world of worlds) world.forget()
+  }
   const seen: Record<string, number> = {}
   let done = 0
   fc.assert(
     fc.property(cases, (given) => {
       const came = runCase(worlds[given.suite] as World, given)
       seen[came] = (seen[came] ?? 0) + 1
-      options.onCase?.(++done)
+      options.onCase?.(++done, forget)
     }),
     { seed: options.seed, numRuns: options.cases, verbose: true },
   )

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { buildDeviceApp, buildOperatorApp, type Common } from './app.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
+import { passportSuite } from './card/reading.ts'
 import { openCarrierApp } from './carrier-listener.ts'
 import { certify, decertify } from './issuing.ts'
 import { type FollowedPair, renewWith } from './listener-tls.ts'
@@ -106,6 +107,7 @@ async function openDeviceApp({ config, clock, log }: Context, resources: Resourc
     routes: {
       directory: () => directory.current(),
       onAnswer: () => metrics.answers.inc(),
+      passports: resources.verifiers.has(passportSuite),
       ledger,
     },
   })

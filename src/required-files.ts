@@ -41,6 +41,10 @@ export function assertFiles(config: Config): void {
       `${directory} (of VOUCHSAFE_DATA) is not there. Fix: run "vouchsafe directory sign" where the key is.`,
     )
   }
+  const { PASSPORT_CSCA: csca } = config
+  if (csca !== '' && !existsSync(csca)) {
+    faults.push(`PASSPORT_CSCA: ${csca} is not there. Fix: see docs/PASSPORTS.md, or leave it out.`)
+  }
   if (faults.length > 0) throw new ConfigError(faults)
 }
 

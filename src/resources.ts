@@ -14,10 +14,14 @@ import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
 import { openPoster } from './base/http.ts'
 import { assertSm2 } from './base/sm2.ts'
+import { createTurns } from './base/turns.ts'
 import { printVkey } from './base/vkey.ts'
 import { BureauClient } from './bureau/client.ts'
 import { Feed } from './bureau/feed.ts'
 import { createCardVerifier } from './card/check.ts'
+import { createPassportVerifier } from './card/passport/check.ts'
+import type { PassportTrust } from './card/passport/trust.ts'
+import { passportSuite } from './card/reading.ts'
 import type { ChipVerifier } from './card/verdict.ts'
 import { followCardTrust } from './card-trust.ts'
 import { loadKeks } from './keys/kek.ts'
@@ -25,6 +29,7 @@ import { Keyring } from './keys/keyring.ts'
 import type { RecordKeyOf } from './ledger/issue.ts'
 import { type Ledger, openLedger } from './ledger/ledger.ts'
 import { countNodes } from './nodes.ts'
+import { followPassportTrust } from './passport-trust.ts'
 import type { CardTrust } from './pki/anchors.ts'
 import { p256, sm2 } from './pki/suites.ts'
 import { appendChanges, assertRecorded } from './recorder.ts'
@@ -78,8 +83,9 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => feed.close())
   const trust = followCardTrust({ config, clock, log, metrics })
   closers.push(() => trust.close())
+  const passports = openPassportTrust(context, closers)
   const sam = openSamService(context, metrics, closers)
-  const verifiers = new Map([...createVerifiers(() => trust.current()), ...sam.verifiers])
+  const verifiers = new Map([...createVerifiers(() => trust.current(), passports), ...sam.verifiers])
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
   const directory = openDirectoryOf(context, { keyring, tokens })
   closers.push(() => directory.close())
@@ -212,10 +218,26 @@ function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: 
   return { bureau, feed }
 }
 
+/** Undefined where the operator brings no CSCAs: then passports are off. */
+function openPassportTrust({ config, log }: Context, closers: (() => unknown)[]) {
+  if (config.PASSPORT_CSCA === '') return undefined
+  const trust = followPassportTrust({ folder: config.PASSPORT_CSCA, log })
+  closers.push(() => trust.close())
+  return trust.current
+}
+
 /** What checks the chips, by suite of the reading. */
-function createVerifiers(trust: () => CardTrust): ReadonlyMap<number, ChipVerifier> {
+function createVerifiers(
+  trust: () => CardTrust,
+  passports: (() => PassportTrust) | undefined,
+): ReadonlyMap<number, ChipVerifier> {
   assertSm2()
-  return new Map([p256, sm2].map((suite) => [suite.id, createCardVerifier({ suite, trust })]))
+  const takeTurn = createTurns() // One lane for all that takes long.
+  const verifiers = new Map<number, ChipVerifier>()
+  verifiers.set(p256.id, createCardVerifier({ suite: p256, trust }))
+  verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn }))
+  if (passports) verifiers.set(passportSuite, createPassportVerifier({ trust: passports, takeTurn }))
+  return verifiers
 }
 
 function openDirectoryOf(

@@ -41,6 +41,7 @@ const placed: Record<string, string> = {
   'src/listener-tls.ts': 'src/app',
   'src/nodes.ts': 'src/app',
   'src/own-certificates.ts': 'src/app',
+  'src/passport-trust.ts': 'src/app',
   'src/recorder.ts': 'src/app',
   'src/resources.ts': 'src/app',
   'src/revocation-list.ts': 'src/app',

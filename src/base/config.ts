@@ -206,6 +206,12 @@ export const settings = {
     'SHA-256 values of canary{docType, state, number} in base64url, 43 characters each, separated by spaces',
     true,
   ),
+  PASSPORT_CSCA: setting(
+    '',
+    anyText,
+    'folder of the CSCAs and revocation lists of passports; empty: no passports',
+    'a folder, see docs/PASSPORTS.md, or nothing',
+  ),
   IN_FLIGHT_MAX: setting(
     String(limits.inFlightMax),
     integer(1, 100_000),

@@ -1,5 +1,6 @@
 // A strict DER reader (X.690): definite minimal lengths, one-byte tags, one form of every value, sets in order,
 // bounded depth, no trailing bytes. It reads views of the received bytes and never encodes anything again.
+import { hasDay } from './calendar.ts'
 import { limits } from './limits.ts'
 
 /** Bytes that are not DER, or not of the form asked for. Holds no input. */
@@ -57,6 +58,11 @@ export class Der {
   /** Without its head; a view. */
   get body(): Buffer {
     return this.#bytes.subarray(this.#bodyStart, this.#end)
+  }
+
+  /** The body in hex. */
+  get hex(): string {
+    return this.#bytes.toString('hex', this.#bodyStart, this.#end)
   }
 
   /** The elements within, read one after the other. */
@@ -223,7 +229,7 @@ export function smallInteger(element: Der | undefined): number {
 /** Body of an OID in hex: compared, never printed. */
 export function oidHex(element: Der | undefined): string {
   assertTag(element, tags.oid)
-  return element.body.toString('hex')
+  return element.hex
 }
 
 export function octets(element: Der | undefined): Buffer {
@@ -251,13 +257,11 @@ function momentOf(text: Buffer, at: number, year: number): number {
   if (text.length !== at + 11 || text[at + 10] !== 0x5a) throw new DerError('time malformed')
   const [month, day, hour] = [twoDigits(text, at), twoDigits(text, at + 2), twoDigits(text, at + 4)]
   const [minute, second] = [twoDigits(text, at + 6), twoDigits(text, at + 8)]
-  const ms = Date.UTC(year, month - 1, day, hour, minute, second)
-  const date = new Date(ms)
-  // Months and days that spill over change the date; years before 100 would be taken for 19xx.
-  const sameDay = date.getUTCMonth() === month - 1 && date.getUTCDate() === day
-  const same = sameDay && date.getUTCHours() === hour && date.getUTCFullYear() === year
-  if (!same || minute > 59 || second > 59) throw new DerError('no such time')
-  return ms
+  // Date.UTC takes years before 100 for 19xx.
+  if (year < 100 || !hasDay(year, month, day) || hour > 23 || minute > 59 || second > 59) {
+    throw new DerError('no such time')
+  }
+  return Date.UTC(year, month - 1, day, hour, minute, second)
 }
 
 /** UTCTime (RFC 5280 section 4.1.2.5.1), Unix ms. */

@@ -7,6 +7,8 @@ export const limits = {
   devicesBodyBytesMax: 512 * 1024,
   devicesPerCallMax: 1000,
   readingBytes: 2048,
+  /** Of a passport, whose security object alone may take more than a card's whole reading. */
+  passportReadingBytes: 4096,
   recordBytes: 256,
   challengeBytes: 42,
   challengesPerBatchMax: 64,
@@ -39,6 +41,8 @@ export const limits = {
   // Card (structures of a reading)
   derDepthMax: 16,
   crlLookMs: 500,
+  /** States renew their lists within 90 days: a folder of hundreds of files is not looked at more often. */
+  cscaLookMs: 5000,
   /** What the memo of one suite holds: some 350 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,

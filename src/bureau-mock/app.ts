@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { type BureauResult, type FeedChange, Queries, type Query } from '../bureau/protocol.ts'
 import { drawDelay, drawError, Faults, type Status, statuses } from './faults.ts'
+import { findPassport, passportStates } from './passports.ts'
 import { findPerson } from './people.ts'
 
 /** Without `tls` plain HTTP, for `inject` in tests; with it only clients of `ca` are let in. */
@@ -77,6 +78,7 @@ function isGone(faults: Faults, reply: FastifyReply): boolean {
 const garbage = '[{"id":"0","result":"yes"'
 
 function answerOf(state: State, seed: string, query: Query): BureauResult {
+  if (query.docType === 'P') return answerOfPassport(state, seed, query)
   const isOurs = query.docType === 'ID' && query.issuingState === 'CHN'
   const person = isOurs ? findPerson(seed, query.number) : undefined
   if (!person) return 'not_found'
@@ -87,6 +89,27 @@ function answerOf(state: State, seed: string, query: Query): BureauResult {
   if (!isCard || (condition && changeOf[condition].startsWith('card_'))) return 'card_not_current'
   if (condition === 'alert') return 'alert'
   return condition === 'deceased' ? 'deceased' : 'match'
+}
+
+/** Its serial is of the gateway's own making: state and number say all. */
+function answerOfPassport(state: State, seed: string, query: Query): BureauResult {
+  const passport = findPassport(seed, query.issuingState, query.number)
+  if (!passport) return 'not_found'
+  if (passport.name !== query.name) return 'mismatch'
+  const condition = state.conditions.get(query.number)
+  if (passport.validTo !== query.validTo) return 'card_not_current'
+  if (condition && changeOf[condition].startsWith('card_')) return 'card_not_current'
+  if (condition === 'alert') return 'alert'
+  return condition === 'deceased' ? 'deceased' : 'match'
+}
+
+/** What news about a number say of its document; undefined if nobody has it. A passport goes by number alone. */
+function documentOf(seed: string, number: string) {
+  const person = findPerson(seed, number)
+  const identity = { docType: 'ID', issuingState: 'CHN', number }
+  if (person) return { identity, serial: person.serial.toString('base64url') }
+  const state = passportStates.find((one) => findPassport(seed, one, number))
+  return state && { identity: { docType: 'P', issuingState: state, number }, serial: undefined }
 }
 
 function count(state: State, queries: Query[]): void {
@@ -170,16 +193,16 @@ function addStatus(app: FastifyInstance, state: State, given: { seed: string; cl
   typed.post('/people/status', { schema: { body: Change } }, async (request, reply) => {
     const { number } = request.body
     const status = request.body.status as Status
-    const person = findPerson(given.seed, number)
-    if (!person) return reply.code(404).send({ found: false })
+    const found = documentOf(given.seed, number)
+    if (!found) return reply.code(404).send({ found: false })
     // What is cleared is news of the same kind: whoever keeps the old answer must ask again.
     const before = state.conditions.get(number)
     const kind = changeOf[status === 'clear' ? (before ?? 'superseded') : status]
     if (status === 'clear') state.conditions.delete(number)
     else state.conditions.set(number, status)
     const position = ++state.news.head
-    const card = kind.startsWith('card_') ? { serial: person.serial.toString('base64url') } : {}
-    const change = { position, kind, docType: 'ID', issuingState: 'CHN', number, ...card }
+    const { identity, serial } = found
+    const change = { position, kind, ...identity, ...(serial && kind.startsWith('card_') ? { serial } : {}) }
     state.news.changes.push({ ...change, atMs: given.clock.now() })
     return { position }
   })

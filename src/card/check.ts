@@ -2,24 +2,19 @@
 // (PROTOCOL section 7). Only what passes them all becomes a VerifiedCard. A memo spares parsing and signatures of what
 // was found right before; times, lists and the chip are looked at on every request.
 import { present } from '../base/assert.ts'
-import { type Der, DerError, readDer } from '../base/der.ts'
+import { type Der, readDer } from '../base/der.ts'
 import { GatewayError } from '../base/errors.ts'
+import type { TakeTurn } from '../base/turns.ts'
 import type { CardTrust } from '../pki/anchors.ts'
 import { findIssuer, isDocumentSigner, isInTime, periodOf } from '../pki/chain.ts'
-import type { Suite, SuiteKey } from '../pki/suites.ts'
+import { p256, type Suite, type SuiteKey } from '../pki/suites.ts'
 import { Memo, nameOf, type ProvenSigner, type ProvenSod, type Standing } from './memo.ts'
 import { dg1Bytes, type Reading, saltBytes } from './reading.ts'
 import { checkRecord } from './record.ts'
 import { refusal } from './refusal.ts'
 import { ldsContentType, parseSod, signedBytesOf, type UnverifiedSod } from './sod.ts'
-import {
-  type CardVerdict,
-  type ChipContext,
-  type ChipVerifier,
-  chipMessage,
-  type Person,
-  type VerifiedCard,
-} from './verdict.ts'
+import { runSteps, runStepsInTurns, type Step } from './steps.ts'
+import { type ChipContext, type ChipVerifier, chipMessage, type Person } from './verdict.ts'
 
 type Check = {
   reading: Reading
@@ -38,25 +33,16 @@ type Check = {
   person?: Person
 }
 
-/** Each step returns 0 or its refusal; a DER error in it is the refusal beside it. */
-type Step = {
-  row: number
-  run(check: Check): number
-  malformed: number
-  /** Left out where the memo knows the SOD. */
-  once?: true
-}
-
-const steps: readonly Step[] = [
+const steps: readonly Step<Check>[] = [
   { row: 7, run: readSod, malformed: refusal.sodParse, once: true },
   { row: 7, run: checkProfile, malformed: refusal.sodProfile, once: true },
   { row: 8, run: checkAnchors, malformed: refusal.signerUntrusted },
-  { row: 8, run: checkIssuer, malformed: refusal.signerUsage, once: true },
+  { row: 8, run: checkIssuer, malformed: refusal.signerUsage, once: true, slow: true },
   { row: 8, run: checkStanding, malformed: refusal.signerUsage },
   { row: 8, run: checkUsage, malformed: refusal.signerUsage, once: true },
-  { row: 9, run: checkSignature, malformed: refusal.attributes, once: true },
+  { row: 9, run: checkSignature, malformed: refusal.attributes, once: true, slow: true },
   { row: 10, run: checkHashes, malformed: refusal.dg1 },
-  { row: 11, run: checkChip, malformed: refusal.chipKey },
+  { row: 11, run: checkChip, malformed: refusal.chipKey, slow: true },
   { row: 12, run: checkText, malformed: refusal.text },
 ]
 
@@ -66,9 +52,15 @@ const state = 'CHN'
 /**
  * Checks the readings of cards in one suite, and remembers what it found right.
  * @param given.trust the trust in force; the same object as long as nothing of it changes
+ * @param given.takeTurn awaited before each signature, for a suite whose signatures would make others wait
+ * @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8)
  */
-export function createCardVerifier(given: { suite: Suite; trust: () => CardTrust }): ChipVerifier {
-  const { suite } = given
+export function createCardVerifier(given: {
+  suite: Suite
+  trust: () => CardTrust
+  takeTurn?: TakeTurn
+}): ChipVerifier {
+  const { suite, takeTurn } = given
   const memo = new Memo()
   return (reading, { context, nowMs }) => {
     const trust = given.trust()
@@ -80,29 +72,12 @@ export function createCardVerifier(given: { suite: Suite; trust: () => CardTrust
       check.proven = proven
       check.signer = proven.signer
     }
-    return checkCard(check)
+    const due = proven ? stepsOfKnown : steps
+    return takeTurn ? runStepsInTurns(due, check, takeTurn) : runSteps(due, check)
   }
 }
 
-/** @throws GatewayError `trust_stale` when anchors or revocation list have ended (row 8) */
-function checkCard(check: Check): CardVerdict {
-  const isKnown = check.proven !== undefined
-  for (const step of steps) {
-    if (step.once && isKnown) continue
-    const found = runStep(step, check)
-    if (found !== 0) return { refusal: found, ...(check.person ? { person: check.person } : {}) }
-  }
-  return { refusal: 0, card: check.person as VerifiedCard }
-}
-
-function runStep(step: Step, check: Check): number {
-  try {
-    return step.run(check)
-  } catch (error) {
-    if (error instanceof DerError) return step.malformed
-    throw error
-  }
-}
+const stepsOfKnown = steps.filter((step) => !step.once)
 
 /** Row 7: strict DER, all the way down. */
 function readSod(check: Check): number {
@@ -161,7 +136,7 @@ function checkUsage(check: Check): number {
   if (!key || !isDocumentSigner(certificate)) return refusal.signerUsage
   const proven: ProvenSigner = { ...signer, key }
   check.signer = proven
-  check.memo.keepSigner(present(check.signerName, 'the name of a signer'), proven)
+  check.memo.keepSigner(check.trust, present(check.signerName, 'the name of a signer'), proven)
   return 0
 }
 
@@ -176,7 +151,7 @@ function checkSignature(check: Check): number {
   const hashOf = (group: number) => present(hashes.get(group), 'a hash that row 7 found').toString('latin1')
   const { signedMs } = attributeValues
   check.proven = { signer, signedMs, dg1: hashOf(1), dg14: hashOf(14), dg15: hashOf(15) }
-  check.memo.keepSod(check.sodName, check.proven)
+  check.memo.keepSod(check.trust, check.sodName, check.proven)
   return 0
 }
 
@@ -190,10 +165,14 @@ function checkHashes(check: Check): number {
 }
 
 /** Row 11: the chip key of the signed DG15 over our challenge, device, parcel and carrier. Never remembered. */
-function checkChip({ reading, context, suite }: Check): number {
+function checkChip({ reading, context, suite, sodName }: Check): number {
   const key = suite.importKey(reading.dg15)
   if (!key) return refusal.chipKey
-  const message = chipMessage(context, suite.hash(reading.sod))
+  // Of P-256 the hash is the name that it is remembered by.
+  const message = chipMessage(
+    context,
+    suite === p256 ? Buffer.from(sodName, 'latin1') : suite.hash(reading.sod),
+  )
   return key.checkRaw(message, reading.chipSignature) ? 0 : refusal.chipSignature
 }
 

@@ -42,8 +42,15 @@ export class Memo {
 
   signer = (name: string): ProvenSigner | undefined => this.#signers.get(name)
   sod = (name: string): ProvenSod | undefined => this.#sods.get(name)
-  keepSigner = (name: string, signer: ProvenSigner): void => this.#signers.set(name, signer)
-  keepSod = (name: string, sod: ProvenSod): void => this.#sods.set(name, sod)
+
+  /** Kept only if that is still the trust: a check may have begun before it changed. */
+  keepSigner(under: CardTrust, name: string, signer: ProvenSigner): void {
+    if (under === this.#trust) this.#signers.set(name, signer)
+  }
+
+  keepSod(under: CardTrust, name: string, sod: ProvenSod): void {
+    if (under === this.#trust) this.#sods.set(name, sod)
+  }
 
   get sizes(): { signers: number; sods: number } {
     return { signers: this.#signers.size, sods: this.#sods.size }

@@ -1,5 +1,6 @@
 // The text record of a card: 256 bytes of UTF-16LE in fixed fields, as in the second-generation card
 // (PROTOCOL section 6), and the citizen number of GB 11643.
+import { hasDay } from '../base/calendar.ts'
 import { dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { refusal } from './refusal.ts'
@@ -83,15 +84,11 @@ export function checkCharacterOf(digits17: string): string {
 export const isCitizenNumber = (number: string) =>
   /^\d{17}[\dX]$/.test(number) && checkCharacterOf(number) === number[17]
 
-const monthDays = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-const isLeap = (year: number) => year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
-
 /** A day of the calendar as YYYYMMDD. */
 export function isDay(text: string): boolean {
   if (!eightDigits.test(text)) return false
   const [year, month, day] = [Number(text.slice(0, 4)), Number(text.slice(4, 6)), Number(text.slice(6))]
-  const days = month === 2 && isLeap(year) ? 29 : (monthDays[month - 1] ?? 0)
-  return year >= 1800 && day >= 1 && day <= days
+  return year >= 1800 && hasDay(year, month, day)
 }
 
 const shanghaiOffsetMs = 8 * 3_600_000 // No daylight saving time since 1991.

@@ -17,7 +17,7 @@ const aadOf = (c: ReadingContext) => bind('seal', c.device, c.sid, c.challenge, 
 export const sealReading = (key: KeyObject, plain: Buffer, context: ReadingContext) =>
   seal(key, plain, aadOf(context))
 
-/** The 2048 bytes of a reading, or undefined if the seal was not made for this context. */
+/** The bytes of a reading, or undefined if the seal was not made for this context. */
 export const openReading = (key: KeyObject, sealed: Buffer, context: ReadingContext) =>
   open(key, sealed, aadOf(context))
 

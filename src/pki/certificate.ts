@@ -29,7 +29,7 @@ export type UnverifiedCertificate = {
   notBeforeMs: number
   notAfterMs: number
   spki: Buffer
-  /** OID of the signature, hex; the same inside and outside. */
+  /** What `ReadAlgorithm` made of the signature's algorithm; the same inside and outside. */
   algorithm: string
   signature: Buffer
   extensions: ReadonlyMap<string, Extension>
@@ -47,7 +47,10 @@ export const oids = {
   crlNumber: '551d14',
 } as const
 
-/** AlgorithmIdentifier whose parameters must be absent. */
+/** Reads an AlgorithmIdentifier: text that is equal for those that are to count as one. */
+export type ReadAlgorithm = (element: Der | undefined) => string
+
+/** OID, hex, of an AlgorithmIdentifier whose parameters must be absent. */
 export function algorithmOid(element: Der | undefined): string {
   if (!element) throw new DerError('algorithm missing')
   return oidHex(onlyChild(element, tags.sequence))
@@ -68,11 +71,19 @@ export function parseExtensions(list: Der): Map<string, Extension> {
   return extensions
 }
 
-/** Parses a version 3 certificate. Throws DerError. */
-export const parseCertificate = (der: Buffer): UnverifiedCertificate => parseCertificateIn(readDer(der))
+/**
+ * Parses a version 3 certificate.
+ * @param readAlgorithm by default the strict form of cards
+ * @throws DerError
+ */
+export const parseCertificate = (der: Buffer, readAlgorithm?: ReadAlgorithm): UnverifiedCertificate =>
+  parseCertificateIn(readDer(der), readAlgorithm)
 
 /** Parses one that lies within what was read as strict DER. Throws DerError. */
-export function parseCertificateIn(element: Der): UnverifiedCertificate {
+export function parseCertificateIn(
+  element: Der,
+  readAlgorithm: ReadAlgorithm = algorithmOid,
+): UnverifiedCertificate {
   const [tbs, outer, bits, ...rest] = childrenOf(element, tags.sequence)
   if (!tbs || rest.length > 0) throw new DerError('certificate malformed')
   const parts = childrenOf(tbs, tags.sequence)
@@ -81,8 +92,8 @@ export function parseCertificateIn(element: Der): UnverifiedCertificate {
     throw new DerError('certificate malformed')
   }
   if (smallInteger(onlyChild(version, context(0))) !== 2) throw new DerError('not version 3')
-  const algorithm = algorithmOid(inner)
-  if (algorithmOid(outer) !== algorithm) throw new DerError('two signature algorithms')
+  const algorithm = readAlgorithm(inner)
+  if (readAlgorithm(outer) !== algorithm) throw new DerError('two signature algorithms')
   const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
   if (times.length > 0) throw new DerError('validity malformed')
   return {

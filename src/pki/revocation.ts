@@ -16,7 +16,7 @@ import {
 } from '../base/der.ts'
 import { limits } from '../base/limits.ts'
 import type { Anchors } from './anchors.ts'
-import { algorithmOid, oids, parseExtensions } from './certificate.ts'
+import { algorithmOid, oids, parseExtensions, type ReadAlgorithm } from './certificate.ts'
 
 export type Revocations = {
   /** Unix ms. */
@@ -38,8 +38,29 @@ const fix = 'Fix: fetch the current list of the card issuer, DER; see certs/READ
 
 /** Reads a list, DER. Throws an Error with what to do if it is malformed or signed by none of the anchors. */
 export function parseCrl(der: Buffer, anchors: Anchors): Revocations {
+  return parseSignedList(der, {
+    readAlgorithm: algorithmOid,
+    isSigned: ({ issuer, algorithm, tbs, signature }) =>
+      anchors.some(
+        ({ subject, suite, key }) =>
+          subject.equals(issuer) && suite.signatureOid === algorithm && key.checkDer(tbs, signature),
+      ),
+  })
+}
+
+/** A list as it was signed; `issuer` is the name with its head. */
+export type SignedList = { issuer: Buffer; algorithm: string; tbs: Buffer; signature: Buffer }
+
+type ListRules = {
+  readAlgorithm: ReadAlgorithm
+  /** Whether one who is trusted signed it. May throw DerError. */
+  isSigned(list: SignedList): boolean
+}
+
+/** Reads a list whose signature others check, DER. Throws an Error with what to do. */
+export function parseSignedList(der: Buffer, rules: ListRules): Revocations {
   try {
-    return readList(der, anchors)
+    return readList(der, rules)
   } catch (error) {
     if (!(error instanceof DerError)) throw error
     throw new Error(`The card issuer's revocation list is not accepted: ${error.message}. ${fix}`, {
@@ -48,19 +69,16 @@ export function parseCrl(der: Buffer, anchors: Anchors): Revocations {
   }
 }
 
-function readList(der: Buffer, anchors: Anchors): Revocations {
+function readList(der: Buffer, { readAlgorithm, isSigned }: ListRules): Revocations {
   const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
   if (!tbs || rest.length > 0) throw new DerError('it is not a list')
   const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence)
   if (!issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
-  const algorithm = algorithmOid(inner)
-  if (algorithmOid(outer) !== algorithm) throw new DerError('it has two algorithms')
+  const algorithm = readAlgorithm(inner)
+  if (readAlgorithm(outer) !== algorithm) throw new DerError('it has two algorithms')
   const signature = wholeBits(bits)
-  const signed = anchors.some(
-    ({ subject, suite, key }) =>
-      subject.equals(issuer.raw) && suite.signatureOid === algorithm && key.checkDer(tbs.raw, signature),
-  )
-  if (!signed) throw new DerError('it is signed by none of the card issuers that are trusted')
+  if (!isSigned({ issuer: issuer.raw, algorithm, tbs: tbs.raw, signature }))
+    throw new DerError('it is signed by none of the card issuers that are trusted')
   const thisMs = certificateTimeMs(thisUpdate)
   const nextMs = certificateTimeMs(nextUpdate)
   const { serials, number } = readEntries(more)

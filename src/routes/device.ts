@@ -20,11 +20,14 @@ import {
   SessionBody,
   SessionGiven,
   VerifyBody,
+  VerifyBodyOfAny,
 } from './schemas.ts'
 
 export type DeviceRoutes = {
   directory(): string
   onAnswer(): void
+  /** Whether readings of the size of passports are let in. */
+  passports: boolean
 }
 
 const binariesOfVerify = ['challenge', 'parcel', 'sealed'] as const
@@ -98,7 +101,7 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
       schema: {
         summary: 'A sealed reading in, yes or no and a token out',
         security: [{ deviceToken: [] }],
-        body: VerifyBody,
+        body: options.passports ? VerifyBodyOfAny : VerifyBody,
         response: { 200: AnswerGiven, ...problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 503) },
       },
       preHandler: [canonical, app.deviceAuth],

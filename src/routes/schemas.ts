@@ -19,6 +19,7 @@ const version = Type.Literal(1, { description: 'Version of the protocol' })
 const Challenge = Binary(limits.challengeBytes, 'A challenge; the last byte is its index in the batch')
 
 export const sealedBytes = limits.readingBytes + sealOverhead
+const sealedPassportBytes = limits.passportReadingBytes + sealOverhead
 
 export const ChallengeRequest = Type.Union([
   object({ purpose: Type.Literal('session'), device: Binary(16, 'Device id') }),
@@ -53,12 +54,19 @@ export const SessionGiven = object({
   count: Type.Integer(),
 })
 
-export const VerifyBody = object({
-  v: version,
-  challenge: Challenge,
-  parcel: Binary(32, 'Commitment to the waybill'),
-  sealed: Binary(sealedBytes, 'The sealed reading'),
-})
+const verifyBodyOf = <T extends TSchema>(sealed: T) =>
+  object({ v: version, challenge: Challenge, parcel: Binary(32, 'Commitment to the waybill'), sealed })
+
+export const VerifyBody = verifyBodyOf(Binary(sealedBytes, 'The sealed reading'))
+
+const [cardLength, passportLength] = [sealedBytes, sealedPassportBytes].map(base64urlLength)
+/** Where passports are on: two sizes and none between, so that a length tells the kind of document and nothing else. */
+export const VerifyBodyOfAny = verifyBodyOf(
+  Type.String({
+    pattern: `^(?:[A-Za-z0-9_-]{${cardLength}}|[A-Za-z0-9_-]{${passportLength}})$`,
+    description: 'The sealed reading, of a card or a passport',
+  }),
+)
 
 export const AnswerGiven = object({
   answer: Type.Union([Type.Literal('yes'), Type.Literal('no')]),

@@ -214,17 +214,60 @@ function testMemo(t: Test, world: CardWorld): void {
   })
 }
 
+t.test(
+  'a check that runs in turns while trust changes leaves nothing behind for the new trust',
+  async (t) => {
+    const world = worlds[1]
+    const { issuer, signer, makeCrl, signing } = world
+    const anchors = loadAnchors([issuer.certificateDer], signing.suite)
+    const anchor = anchors[0] as Anchor
+    let trust = makeTrust([{ anchor, list: parseCrl(makeCrl(), anchors) }])
+    const waiting: (() => void)[] = []
+    const takeTurn = () => new Promise<void>((resolve) => waiting.push(resolve))
+    const verify = createCardVerifier({ suite: signing.suite, trust: () => trust, takeTurn })
+    const reading = readCard(issueCard(holder, signer, { signedMs }), context)
+    const finish = async (verdict: Promise<CardVerdict>) => {
+      let isDone = false
+      void verdict.finally(() => {
+        isDone = true
+      })
+      for (let i = 0; i < 100 && !isDone; i++) {
+        waiting.shift()?.()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      return verdict
+    }
+    const begun = verify(reading, { context, nowMs }) as Promise<CardVerdict>
+    const revoked = [{ serial: serialOf(signer.certificateDer), atMs: nowMs }]
+    trust = makeTrust([{ anchor, list: parseCrl(makeCrl(undefined, { number: 2, revoked }), anchors) }])
+    const other = readCard(issueCard(holder, signer, { signedMs }), context)
+    t.equal(
+      (await finish(verify(other, { context, nowMs }) as Promise<CardVerdict>)).refusal,
+      refusal.signerRevoked,
+    )
+    t.equal((await finish(begun)).refusal, 0, 'it was right under the trust that it began under')
+    for (const each of [reading, other]) {
+      const again = verify(each, { context, nowMs }) as Promise<CardVerdict>
+      t.equal((await finish(again)).refusal, refusal.signerRevoked)
+    }
+  },
+)
+
 t.test('the memo is bounded, and forgets what was used longest ago', async (t) => {
   const memo = new Memo()
   const [signer, sod] = [{} as ProvenSigner, {} as ProvenSod]
-  memo.under(makeTrust([]))
-  for (let i = 0; i < limits.sodsKnownMax + 10; i++) memo.keepSod(`${i}`, sod)
-  for (let i = 0; i < limits.signersKnownMax + 10; i++) memo.keepSigner(`${i}`, signer)
+  const trust = makeTrust([])
+  memo.under(trust)
+  for (let i = 0; i < limits.sodsKnownMax + 10; i++) memo.keepSod(trust, `${i}`, sod)
+  for (let i = 0; i < limits.signersKnownMax + 10; i++) memo.keepSigner(trust, `${i}`, signer)
   t.same(memo.sizes, { signers: limits.signersKnownMax, sods: limits.sodsKnownMax })
   t.equal(memo.sod('9'), undefined)
   t.equal(memo.sod('10'), sod)
   memo.under(makeTrust([]))
   t.same(memo.sizes, { signers: 0, sods: 0 })
+  memo.keepSod(trust, 'late', sod)
+  memo.keepSigner(trust, 'late', signer)
+  t.same(memo.sizes, { signers: 0, sods: 0 }, 'what was proved under the trust before is not kept')
 })
 
 t.test('bytes have one name, and only theirs', async (t) => {

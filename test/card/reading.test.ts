@@ -96,3 +96,40 @@ t.test('every flipped bit is refused or comes back as another reading', async (t
   }
   t.ok(refused > 0, `${refused} refused`)
 })
+
+const passport: Reading = {
+  suite: 3,
+  sod: randomBytes(2600),
+  dg1: randomBytes(93),
+  dg14: Buffer.alloc(0),
+  dg15: randomBytes(294),
+  chipSignature: randomBytes(256),
+  flags: 0,
+}
+
+t.test('a reading of a passport has twice the size, and its own fields', async (t) => {
+  const wide = printReading(passport)
+  t.equal(wide.length, 4096)
+  t.same(parseReading(wide), passport)
+  for (const change of [
+    { dg1: randomBytes(95) },
+    { dg14: randomBytes(80) },
+    { chipSignature: randomBytes(64) },
+  ])
+    t.same(parseReading(printReading({ ...passport, ...change })), { ...passport, ...change })
+  for (const change of [
+    { dg1: randomBytes(94) },
+    { dg1: randomBytes(272) },
+    { chipSignature: randomBytes(63) },
+    { chipSignature: randomBytes(513) },
+    { flags: 1 },
+  ])
+    t.equal(parseReading(printReading({ ...passport, ...change })), undefined)
+})
+
+t.test('no size goes with the other kind of document', async (t) => {
+  const small = printReading({ ...passport, sod: randomBytes(900) })
+  t.equal(parseReading(small.subarray(0, 2048)), undefined)
+  t.equal(parseReading(Buffer.concat([plain], 4096)), undefined)
+  for (const bytes of [0, 2047, 2049, 3000, 4095, 4097]) t.equal(parseReading(Buffer.alloc(bytes)), undefined)
+})

@@ -161,8 +161,9 @@ t.test('a canary is printed as its hash, and nothing else of it', async (t) => {
   t.equal(hash.length, 43)
   t.match(await type(number), { code: 0, out: [hash], err: [] })
   t.match(await type(number.toLowerCase()), { code: 0, out: [hash] })
+  t.match(await type('UTO', 'u00000000'), { code: 0, out: [canaryOf('P', 'UTO', 'U00000000')] })
   const last = number.at(-1) === '0' ? '1' : '0'
-  for (const args of [[], ['1', '2'], ['123'], [`${number.slice(0, -1)}${last}`]]) {
+  for (const args of [[], ['1', '2'], ['D', number], ['123'], [`${number.slice(0, -1)}${last}`]]) {
     const { code, err } = await type(...args)
     t.equal(code, 64, args.join(' '))
     t.notMatch(err.join(), number)

@@ -29,7 +29,7 @@ export async function describeApi(): Promise<Description> {
     registry: never,
     metrics: common.metrics,
   }
-  const routes = { directory: () => '', onAnswer: () => {}, ledger: never }
+  const routes = { directory: () => '', onAnswer: () => {}, passports: false, ledger: never }
   const registry = never
   const apps = [
     await buildDeviceApp(common, { parts: parts as never, routes }),
