@@ -15,6 +15,7 @@ import type { CardHolder } from './cards.ts'
 export type SamPlace = { url: string; tls: { ca: Buffer; cert: Buffer; key: Buffer } }
 
 const none = Buffer.alloc(0)
+const deadlineMs = 5000
 
 /** The 2048 bytes of a reading that names a SAM's transaction. */
 export const printSamReading = (transaction: Buffer): Buffer =>
@@ -64,7 +65,9 @@ function post(place: SamPlace, path: string, body: unknown): Promise<Record<stri
   return new Promise((resolve, reject) => {
     const headers = { 'content-type': 'application/json' }
     const url = new URL(path, place.url)
-    const sent = request(url, { method: 'POST', headers, agent: false, ...place.tls }, (response) => {
+    const signal = AbortSignal.timeout(deadlineMs)
+    const options = { method: 'POST', headers, agent: false, signal, ...place.tls }
+    const sent = request(url, options, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk) => chunks.push(chunk))
       response.on('end', () => {

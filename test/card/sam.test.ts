@@ -194,4 +194,5 @@ t.test('a reading of suite 4 is a transaction of 16 to 64 bytes and nothing else
   for (const [what, change, isRight] of cases) {
     t.equal(parseReading(printReading({ ...reading, ...change })) !== undefined, isRight, what)
   }
+  t.equal(parseReading(Buffer.concat([plain], 4096)), undefined, 'the size of a passport')
 })
