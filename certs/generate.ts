@@ -248,7 +248,10 @@ function ensurePinnedKey(work: Work, entry: plan.PinnedKey): void {
     return
   }
   if (!key) {
-    key = generateKeyPairSync('ed25519').privateKey
+    key =
+      entry.curve === 'P-256'
+        ? generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
+        : generateKeyPairSync('ed25519').privateKey
     writeKey(work, entry.name, key)
     work.made.push({ file: `${entry.name}.key`, what: entry.what, expires: undefined })
   }

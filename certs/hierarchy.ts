@@ -26,8 +26,8 @@ export type CardSigner = Common & {
 }
 /** A revocation list is named after its issuer. */
 export type Crl = Common & { kind: 'tls-crl' | 'card-crl'; revokes: readonly string[]; lifeDays: number }
-/** An Ed25519 key with its public half in a file of its own, to be pinned. */
-export type PinnedKey = Common & { kind: 'pinned-key' }
+/** A key with its public half in a file of its own, to be pinned. Ed25519 where no curve is named. */
+export type PinnedKey = Common & { kind: 'pinned-key'; curve?: 'P-256' }
 export type PlainKey = Common & { kind: 'p256-key' }
 /** Named without version; files are `<name>-<version>.key`. Only version 1 is ever made here. */
 export type Kek = Common & { kind: 'kek' }
@@ -130,6 +130,54 @@ export const hierarchy: readonly Entry[] = [
     use: 'client',
     names: { uri: ['urn:vouchsafe:gateway'] },
     lifeDays: leafDays,
+  },
+  {
+    kind: 'tls-ca',
+    name: 'sam-ca',
+    what: 'CA of the SAM service and of who may call it',
+    loadedBy: 'gateway (to trust the service), SAM mock (to trust gateway and reader), simulator',
+    commonName: 'SAM CA',
+    lifeDays: caDays,
+  },
+  {
+    kind: 'tls-leaf',
+    name: 'sam-server',
+    what: 'server certificate of the SAM service',
+    loadedBy: 'SAM mock',
+    issuer: 'sam-ca',
+    commonName: 'sam',
+    use: 'server',
+    names: { ...local, dns: ['localhost', 'sam'] },
+    lifeDays: leafDays,
+  },
+  {
+    kind: 'tls-leaf',
+    name: 'sam-client',
+    what: 'client certificate of the gateway at the SAM service',
+    loadedBy: 'gateway, when it fetches a record',
+    issuer: 'sam-ca',
+    commonName: 'gateway',
+    use: 'client',
+    names: { uri: ['urn:vouchsafe:gateway'] },
+    lifeDays: leafDays,
+  },
+  {
+    kind: 'tls-leaf',
+    name: 'sam-reader',
+    what: 'client certificate of a reader at the SAM service, which gives it no record',
+    loadedBy: 'simulator, when it reads a card through the SAM',
+    issuer: 'sam-ca',
+    commonName: 'reader',
+    use: 'client',
+    names: { uri: ['urn:vouchsafe:sam-reader'] },
+    lifeDays: leafDays,
+  },
+  {
+    kind: 'pinned-key',
+    name: 'sam-attestation',
+    what: 'attestation key of the SAM service',
+    loadedBy: '.key: SAM mock; .pub: pinned by the gateway',
+    curve: 'P-256',
   },
   {
     kind: 'card-ca',

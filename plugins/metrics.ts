@@ -43,6 +43,12 @@ export function createMetrics() {
       help: 'Questions that left for the bureau',
       registers,
     }),
+    samReads: new Counter({
+      name: 'vouchsafe_sam_reads_total',
+      help: 'Questions to the SAM service: answered, failed; doubted are those answered whose attestation was not right',
+      labelNames: ['outcome'],
+      registers,
+    }),
     ledgerGroups: new Histogram({
       name: 'vouchsafe_ledger_group_entries',
       help: 'Entries in one commit of the ledger',

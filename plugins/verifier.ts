@@ -34,6 +34,7 @@ export type VerifierParts = {
   store: Store
   ledger: LedgerView
   bureau: { ask(question: Question): Promise<BureauVerdict>; delayP999Ms(): number }
+  sam: { delayP999Ms(): number }
   feed: FeedView
   tokens: TokenHolders
   verifiers: ReadonlyMap<number, ChipVerifier>
@@ -105,7 +106,8 @@ function joinServices(parts: VerifierParts): LoginServices {
     verifiers: parts.verifiers,
     store: parts.store,
     ...createAnswers(parts),
-    bureauDelayP999Ms: () => parts.bureau.delayP999Ms(),
+    // Whoever refuses, the SAM service was asked before the bureau.
+    bureauDelayP999Ms: () => parts.bureau.delayP999Ms() + parts.sam.delayP999Ms(),
     ledger: parts.ledger,
     signAnswer: (claims) => tokens.signAnswer(claims),
     signDevice: (claims) => tokens.signDevice(claims),

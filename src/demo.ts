@@ -17,8 +17,10 @@ import { revokeDevice } from './registry/devices.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
 import { Device, type Reply } from './sdk/device.ts'
 import { Reader } from './sdk/reader.ts'
+import type { CardHolder } from './simulator/cards.ts'
 import { type DeckCard, deckNames, isOfSuite, makeDeck } from './simulator/deck.ts'
 import { type BureauKnobs, createKnobs } from './simulator/knobs.ts'
+import { prepareSlowly, readThroughSam, type SamPlace } from './simulator/sam.ts'
 import { cardSuites, loadSigners } from './simulator/signers.ts'
 
 const help = `vouchsafe demo: a courier's day, card by card
@@ -27,6 +29,8 @@ const help = `vouchsafe demo: a courier's day, card by card
   npm run -s demo -- --card valid                   one card of the deck
   npm run -s demo -- --card valid --gateway https://localhost:8443
                                                     against a gateway that "npm start" runs here
+  ... --gateway https://localhost:8443 --sam https://localhost:7443
+                                                    its holder's card read by the simulated SAM service (docs/SAM.md)
 
 Cards: ${deckNames.join(', ')}.
 Exit code 1 if an answer is not what the card must get.`
@@ -36,7 +40,10 @@ type Print = { out(line: string): void; err(line: string): void }
 export async function runDemo(args: string[], print: Print): Promise<number> {
   const { values } = parseArgs({
     args,
-    options: { help: { type: 'boolean' }, card: { type: 'string' }, gateway: { type: 'string' } },
+    options: {
+      ...{ help: { type: 'boolean' }, card: { type: 'string' } },
+      ...{ gateway: { type: 'string' }, sam: { type: 'string' } },
+    },
   })
   if (values.help) {
     print.out(help)
@@ -46,12 +53,20 @@ export async function runDemo(args: string[], print: Print): Promise<number> {
     print.err(`--card ${values.card} is not in the deck: ${deckNames.join(', ')}.`)
     return 64
   }
-  if (values.gateway !== undefined) return askRunning(values.gateway, values.card ?? 'valid', print)
+  const { gateway, sam, card = 'valid' } = values
+  if (sam !== undefined && gateway === undefined) {
+    print.err('--sam is for a gateway that runs with SAM_URL. Fix: name it with --gateway.')
+    return 64
+  }
+  if (gateway !== undefined) return askRunning({ gateway, sam, card }, print)
   return playDay(values.card, print)
 }
 
 /** One card against a gateway that runs already, with the demo handheld of its data folder. */
-async function askRunning(url: string, name: string, print: Print): Promise<number> {
+async function askRunning(
+  { gateway: url, sam, card: name }: { gateway: string; sam: string | undefined; card: string },
+  print: Print,
+): Promise<number> {
   const { VOUCHSAFE_DATA, VOUCHSAFE_CERTS } = readConfig()
   const device = await openDevice({
     url,
@@ -60,12 +75,26 @@ async function askRunning(url: string, name: string, print: Print): Promise<numb
   })
   try {
     const card = deckOf(VOUCHSAFE_CERTS).find((dealt) => dealt.name === name) as DeckCard
-    const given = await device.verify(parcelOf(), (context) => card.readChip(context))
+    const given = await (sam === undefined
+      ? device.verify(parcelOf(), (context) => card.readChip(context))
+      : verifyThroughSam(device, card.holder, samPlace(sam, VOUCHSAFE_CERTS)))
     print.out(JSON.stringify(given, null, 2))
     return given.answer === card.answer ? 0 : 1
   } finally {
     await device.close()
   }
+}
+
+const samPlace = (url: string, certsDir: string): SamPlace => {
+  const file = (name: string) => readFileSync(join(certsDir, name))
+  return { url, tls: { ca: file('sam-ca.crt'), cert: file('sam-reader.crt'), key: file('sam-reader.key') } }
+}
+
+async function verifyThroughSam(device: Device, holder: CardHolder, place: SamPlace) {
+  const { body } = await prepareSlowly(device, parcelOf(), (context) =>
+    readThroughSam(holder, context, place),
+  )
+  return device.send(body)
 }
 
 type Day = {

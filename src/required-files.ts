@@ -17,11 +17,15 @@ const inCerts = [
   'ledger.key',
 ]
 
+/** Where SAM_URL is set. */
+const ofSam = ['sam-ca.crt', 'sam-client.key', 'sam-client.crt', 'sam-attestation.pub']
+
 /** @throws ConfigError with one line for each file that is not there; development makes its own */
 export function assertFiles(config: Config): void {
   if (config.VOUCHSAFE_MODE !== 'production') return
   const { VOUCHSAFE_CERTS: certs, VOUCHSAFE_DATA: data } = config
-  const faults = inCerts
+  const needed = config.SAM_URL === '' ? inCerts : [...inCerts, ...ofSam]
+  const faults = needed
     .filter((name) => !existsSync(join(certs, name)))
     .map((name) => `${join(certs, name)} (of VOUCHSAFE_CERTS) is not there. Fix: see certs/README.md.`)
   const hasKek = existsSync(certs) && readdirSync(certs).some((name) => /^kek-[1-9]\d*\.key$/.test(name))

@@ -37,6 +37,7 @@ import { appendChanges, assertRecorded } from './recorder.ts'
 import { markProduction } from './registry/carriers.ts'
 import { createRegistryReader, type RegistryReader } from './registry/reader.ts'
 import { openRegistry, type RegistryDb } from './registry/schema.ts'
+import { openSamService } from './sam-service.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { followTokenRevocations } from './token-revocations.ts'
 import { keepUp } from './upkeep.ts'
@@ -83,7 +84,9 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => feed.close())
   const trust = followCardTrust({ config, clock, log, metrics })
   closers.push(() => trust.close())
-  const verifiers = createVerifiers(() => trust.current(), openPassportTrust(context, closers))
+  const passports = openPassportTrust(context, closers)
+  const sam = openSamService(context, metrics, closers)
+  const verifiers = new Map([...createVerifiers(() => trust.current(), passports), ...sam.verifiers])
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
   const directory = openDirectoryOf(context, { keyring, tokens })
   closers.push(() => directory.close())
@@ -92,7 +95,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   const nodes = () => counting.count()
   return {
     ...{ metrics, keyring, db, registry, ledger, recordKeyOf, store, warnings, nodes, bureau, feed, trust },
-    ...{ verifiers, tokens, directory, quotas, revocations, ledgerVkey: ledgerVkeyOf(config) },
+    ...{ verifiers, sam, tokens, directory, quotas, revocations, ledgerVkey: ledgerVkeyOf(config) },
   }
 }
 

@@ -3,8 +3,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { prepareSlowly, readThroughSam } from '../src/simulator/sam.ts'
 import { parcelOf, startTestGateway, type TestGateway } from './helpers/gateway.ts'
 import { hasRedis, RedisServer } from './helpers/redis-server.ts'
+import { samKnobs, samTls, startSam } from './helpers/sam.ts'
 
 /** Every way a text may lie in bytes. Base64 depends on where in a group of three it begins. */
 function formsOf(text: string): Buffer[] {
@@ -113,3 +115,48 @@ t.test('no name, address, birthday or number anywhere, Redis dump included', asy
   t.ok(dump.includes('v1:g:') && dump.includes('v1:c:'), 'the dump holds guards and answers')
   t.equal(finds(dump, planted), undefined, 'Redis dump')
 })
+
+t.test(
+  'no name, address, birthday or number where the SAM service says them, whatever goes wrong',
+  async (t) => {
+    // A gateway that makes the certificates, for the service to start with; those of a test file are the same.
+    const certs = await startTestGateway(t)
+    const sam = await startSam(t, certs.certsDir)
+    const g = await startTestGateway(t, { SAM_URL: sam.url })
+    const device = await g.openDevice()
+    const knobs = samKnobs(sam.url, certs.certsDir)
+    const place = { url: sam.url, tls: samTls(certs.certsDir, 'sam-reader') }
+    const planted = new Set<string>()
+    const received: string[] = []
+    const faults = [
+      {},
+      ...[{ forged: true }, { clockMs: 60_000 }, { error: true }, { down: true }, { oversized: true }],
+      ...[{ garbage: 'json' }, { garbage: 'http' }, { delayMs: 1500 }],
+    ]
+    for (const fault of faults) {
+      for (const name of ['valid', 'expired', 'unknown']) {
+        const { holder } = g.cardNamed(name)
+        const { number, name: called, address } = holder
+        for (const text of [number, called, address, number.slice(6, 14)]) planted.add(text)
+        await knobs.setFaults(fault)
+        const { body } = await prepareSlowly(device, parcelOf(), (context) =>
+          readThroughSam(holder, context, place),
+        )
+        received.push(JSON.stringify(await device.post('/v1/verify', body)))
+      }
+    }
+    const told = received.join('\n')
+    t.match(told, /"answer":"yes"/)
+    t.match(told, /"answer":"no"/)
+    t.equal(told.match(/sam_unavailable/g)?.length, 36, 'code and type of 18 errors')
+    const log = g.lines.join('')
+    t.match(log, 'sam record refused')
+    t.equal(finds(Buffer.from(log), [...planted]), undefined, 'log lines')
+    t.equal(finds(Buffer.from(told), [...planted]), undefined, 'response bytes')
+    for (const file of readdirSync(g.dataDir)) {
+      if (/\.db(-wal)?$/.test(file)) {
+        t.equal(finds(readFileSync(join(g.dataDir, file)), [...planted]), undefined, file)
+      }
+    }
+  },
+)

@@ -15,13 +15,13 @@ const textOf = new Map(code.map((file) => [file, read(file)]))
 /** Folders from low to high; neighbours on one line never import each other. */
 const ranks = [
   ['src/base'],
-  ['src/pki', 'src/keys', 'src/ledger'],
+  ['src/pki', 'src/keys', 'src/ledger', 'src/sam'],
   ['src/channel', 'src/card', 'src/bureau', 'src/cache', 'src/store', 'src/registry', 'src/token'],
   ['src/verify', 'src/sdk'],
   ['plugins'],
   ['src/routes'],
   ['src/app'],
-  ['src/bureau-mock', 'src/simulator', 'src/console', 'certs'],
+  ['src/bureau-mock', 'src/sam-mock', 'src/simulator', 'src/console', 'certs'],
   ['src/serve'],
   ['src/cli'],
   ['load'],
@@ -45,6 +45,7 @@ const placed: Record<string, string> = {
   'src/recorder.ts': 'src/app',
   'src/resources.ts': 'src/app',
   'src/revocation-list.ts': 'src/app',
+  'src/sam-service.ts': 'src/app',
   'src/token-revocations.ts': 'src/app',
   'src/upkeep.ts': 'src/app',
   'src/witnesses.ts': 'src/app',
@@ -103,10 +104,10 @@ t.test('what is confined is used only where it belongs', (t) => {
   const confined: [pattern: RegExp, rooms: RegExp][] = [
     [
       /from '(fastify|fastify-plugin|@fastify\/[^']+)'/,
-      /^(plugins\/|src\/(routes\/|app\.ts|gateway\.ts|serve\.ts|bureau-mock\/)|test\/)/,
+      /^(plugins\/|src\/(routes\/|app\.ts|gateway\.ts|serve\.ts|bureau-mock\/|sam-mock\/)|test\/)/,
     ],
     [/from 'ioredis'/, /^(src\/store\/redis\.ts|test\/)/],
-    [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sdk\/)|test\/)/],
+    [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sam\/|sdk\/)|test\/)/],
     [/from 'node-forge'/, /^(certs|src\/simulator|test)\//],
     [/process\.env/, /^(src\/base\/config\.ts|src\/cli\.ts|src\/launch\.js|test\/)/],
     [/Date\.now/, /^(src\/base\/clock\.ts|test\/)/],

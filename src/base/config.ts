@@ -149,6 +149,12 @@ export const settings = {
     'overall deadline of a question to the bureau, ms',
     'a number of ms from 50 to 2000',
   ),
+  SAM_URL: setting(
+    '',
+    originOrNone,
+    'the service that reads cards through licensed modules; empty: no cards are read so',
+    'an https:// origin without a path, such as https://sam.example, or nothing',
+  ),
   WORKERS: setting('1', integer(1, 64), 'gateway processes', 'a number from 1 to 64'),
   LOG_LEVEL: setting(
     'info',
@@ -304,6 +310,13 @@ function faultsBetween(config: Config): string[] {
     faults.push(
       'BUREAU_URL is empty (the default) and VOUCHSAFE_MODE is production: no mock is started there. ' +
         'Fix: set BUREAU_URL to the https:// origin of the bureau.',
+    )
+  }
+  const bureauMsMax = limits.requestMsMax - limits.samDeadlineMs - limits.recordMsMin
+  if (config.SAM_URL !== '' && config.BUREAU_DEADLINE_MS > bureauMsMax) {
+    faults.push(
+      `BUREAU_DEADLINE_MS = ${config.BUREAU_DEADLINE_MS} with SAM_URL: a request of ${limits.requestMsMax} ms has ` +
+        `no time for both. Fix: set BUREAU_DEADLINE_MS to a number up to ${bureauMsMax}.`,
     )
   }
   return faults

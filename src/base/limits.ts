@@ -19,6 +19,8 @@ export const limits = {
   guardExtraS: 190,
   // Requests
   requestMsMax: 3000,
+  /** What is left of it for entry and grid, whoever was asked before. */
+  recordMsMin: 300,
   leaseMs: 5000,
   /** Of one listener; a request in flight has a connection, an idle connection costs some 50 kB. */
   connectionsMax: 16_384,
@@ -70,6 +72,14 @@ export const limits = {
   cardListCooldownMaxMs: 600_000,
   /** Fetches of a list that is at hand are spread over so long after a start. */
   cardListStartMs: 10_000,
+  // SAM service (docs/SAM.md)
+  /** Of its transaction in a reading. */
+  samTransactionBytesMin: 16,
+  samTransactionBytesMax: 64,
+  samDeadlineMs: 1200,
+  samInFlightMax: 256,
+  samConnectionsMax: 32,
+  samReplyBytesMax: 4096,
   // Bureau (PROTOCOL section 11)
   bureauBatchMax: 64,
   bureauBatchesInFlightMax: 8,
@@ -119,6 +129,10 @@ assert(limits.closeGraceMs > limits.requestMsMax, 'a request may end before its 
 assert(limits.leaseMs > limits.requestMsMax, 'a lease must outlive its request')
 assert(limits.guardExtraS > limits.replayWindowS, 'a guard must outlive the replay window')
 assert(limits.bureauDeadlineMs < limits.requestMsMax, 'the bureau must answer within the request')
+assert(
+  limits.samDeadlineMs + limits.bureauDeadlineMs + limits.recordMsMin < limits.requestMsMax,
+  'a request has time for SAM service, bureau and entry',
+)
 assert(limits.registryPollMs * 2 < limits.registryFreshMs, 'one late poll must not make news stale')
 assert(limits.feedPollMs <= 500 && limits.feedPollMs < limits.feedFreshMs, 'PROTOCOL section 11')
 assert(limits.cardListDeadlineMs < limits.cardListCooldownMs, 'a fetch ends before the next may begin')

@@ -1,9 +1,10 @@
 // Main of the mocked bureau: a process of its own, over mTLS. It ends with its parent.
-import { fstatSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../base/clock.ts'
+import { endWith } from '../base/parent.ts'
 import { buildBureau } from './app.ts'
 
 const usage = `bureau: the mocked public-security bureau
@@ -65,30 +66,6 @@ async function run(): Promise<void> {
     if (process.connected) process.disconnect?.()
   })
   console.log(`bureau listening on https://${host}:${(app.server.address() as AddressInfo).port}`)
-}
-
-/** Calls `end` once: on a signal, or when the pipe or channel from the parent closes because it died. */
-function endWith(end: () => Promise<void>): void {
-  let ended = false
-  const once = () => {
-    if (ended) return
-    ended = true
-    void end()
-  }
-  process.once('SIGTERM', once)
-  process.once('SIGINT', once)
-  process.once('disconnect', once)
-  // Without a parent's pipe (a container, a service) standard input is /dev/null and ends at once.
-  if (isPipe(0)) process.stdin.once('end', once).once('error', once).resume()
-}
-
-function isPipe(descriptor: number): boolean {
-  try {
-    const stat = fstatSync(descriptor)
-    return stat.isFIFO() || stat.isSocket()
-  } catch {
-    return false // Closed: nobody holds the other end.
-  }
 }
 
 try {

@@ -24,26 +24,49 @@ const lengthBytes = 2
 /** Whose chip a passport's is; all other suites are of cards. */
 export const passportSuite = 3
 
+/** A card read through a licensed SAM (docs/SAM.md): no files, and in the place of the SOD the SAM's transaction. */
+export const samSuite = 4
+
 type Sizes = {
   plain: number
+  sod: [number, number]
   dg1: readonly number[]
   dg14: [number, number]
+  dg15: [number, number]
   chipSignature: [number, number]
 }
+const anySize: [number, number] = [0, limits.passportReadingBytes]
+const noBytes: [number, number] = [0, 0]
 const ofCard: Sizes = {
   plain: limits.readingBytes,
+  sod: anySize,
   dg1: [dg1Bytes],
   dg14: [dg14Bytes, dg14Bytes],
+  dg15: anySize,
   chipSignature: [64, 64],
 }
 /** EF.DG14 may be left out; signatures from r||s on P-256 to RSA of 4096 bits. */
 const ofPassport: Sizes = {
   plain: limits.passportReadingBytes,
+  sod: anySize,
   dg1: dg1Sizes,
-  dg14: [0, limits.passportReadingBytes],
+  dg14: anySize,
+  dg15: anySize,
   chipSignature: [64, 512],
 }
-const sizesOf = (suite: number) => (suite === passportSuite ? ofPassport : ofCard)
+const ofSam: Sizes = {
+  plain: limits.readingBytes,
+  sod: [limits.samTransactionBytesMin, limits.samTransactionBytesMax],
+  dg1: [0],
+  dg14: noBytes,
+  dg15: noBytes,
+  chipSignature: noBytes,
+}
+/** Of suites that are not known as of cards: whether one is enabled is asked elsewhere. */
+const sizesOf = (suite: number) => {
+  if (suite === passportSuite) return ofPassport
+  return suite === samSuite ? ofSam : ofCard
+}
 const isWithin = (bytes: Buffer, [min, max]: [number, number]) => min <= bytes.length && bytes.length <= max
 
 /** Undefined unless length, T2L, padding and field sizes are exactly as documented. */
@@ -65,7 +88,9 @@ export function parseReading(plain: Buffer): Reading | undefined {
   if (suite.length !== 1 || flags.length !== 1 || flags[0] !== 0) return undefined
   const sizes = sizesOf(suite.readUInt8())
   if (plain.length !== sizes.plain || !sizes.dg1.includes(dg1.length)) return undefined
-  if (!isWithin(dg14, sizes.dg14) || !isWithin(chipSignature, sizes.chipSignature)) return undefined
+  if (!isWithin(sod, sizes.sod) || !isWithin(dg14, sizes.dg14) || !isWithin(dg15, sizes.dg15))
+    return undefined
+  if (!isWithin(chipSignature, sizes.chipSignature)) return undefined
   return { suite: suite.readUInt8(), sod, dg1, dg14, dg15, chipSignature, flags: 0 }
 }
 

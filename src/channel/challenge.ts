@@ -57,6 +57,12 @@ export function epochFromByte(byte: number, currentEpoch: number): number | unde
   return undefined
 }
 
+/** When a challenge began and ends, Unix ms: of one whose MAC was checked, or else it says nothing. */
+export function lifeOf(challenge: Buffer): { issuedMs: number; expiresMs: number } {
+  const issuedMs = challenge.readUInt32BE(at.issued) * 1000
+  return { issuedMs, expiresMs: issuedMs + challenge.readUInt16BE(at.ttl) * 1000 }
+}
+
 export type ChallengeVerdict =
   | { state: 'fresh' | 'replay_only'; expiresMs: number; guardUntilMs: number }
   | { state: 'invalid' }

@@ -41,3 +41,12 @@ t.test('the embedded store is refused in production and with several workers', (
   t.same(faultsOf(whole), [])
   t.end()
 })
+
+t.test('a bureau that may take as long as is left beside a SAM service, and no longer', (t) => {
+  const sam = { SAM_URL: 'https://sam.example' }
+  t.same(faultsOf({ BUREAU_DEADLINE_MS: '2000' }), [])
+  t.same(faultsOf({ ...sam, BUREAU_DEADLINE_MS: '1500' }), [])
+  t.match(faultsOf({ ...sam, BUREAU_DEADLINE_MS: '1501' }).join(), /BUREAU_DEADLINE_MS = 1501 with SAM_URL/)
+  t.match(faultsOf({ SAM_URL: 'http://sam.example' }).join(), /SAM_URL = .+Fix: set it to an https:/)
+  t.end()
+})

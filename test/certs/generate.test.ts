@@ -74,6 +74,8 @@ function opensslFaultsOfAll(directory: string): string[] {
     [...server, '-verify_ip', '::1', '-CAfile', 'gateway-ca.crt', 'gateway.crt'],
     [...server, '-CAfile', 'bureau-ca.crt', 'bureau-server.crt'],
     [...strict, '-purpose', 'sslclient', '-CAfile', 'bureau-ca.crt', 'bureau-client.crt'],
+    [...server, '-CAfile', 'sam-ca.crt', 'sam-server.crt'],
+    [...strict, '-purpose', 'sslclient', '-CAfile', 'sam-ca.crt', 'sam-client.crt', 'sam-reader.crt'],
     [...carriers, '-CAfile', 'carrier-ca.crt', 'carrier-swift-crane.crt', 'carrier-river-post.crt'],
     [...cards, 'card-signer-1.crt', 'card-signer-2.crt'],
     [...sm2, '-CAfile', 'card-issuer-sm2.crt', 'card-signer-1-sm2.crt', 'card-signer-2-sm2.crt'],
@@ -189,6 +191,7 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     gateway: pair('gateway-ca', 'gateway'),
     carrier: [...pair('carrier-ca', 'carrier-swift-crane', 'carrier-river-post'), 'carrier-ca.crl'],
     bureau: pair('bureau-ca', 'bureau-server', 'bureau-client'),
+    sam: pair('sam-ca', 'sam-server', 'sam-client', 'sam-reader'),
     card: [...pair('card-issuer', 'card-signer-1', 'card-signer-2'), 'card-issuer.crl', 'card-trust.jwt'],
   }
   const cases: [deleted: string[], made: string[]][] = [
@@ -199,6 +202,8 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     [['gateway-ca.crt'], below.gateway],
     [pair('carrier-ca'), below.carrier],
     [pair('bureau-ca'), below.bureau],
+    [pair('sam-ca'), below.sam],
+    [['sam-attestation.pub'], ['sam-attestation.pub']],
     [pair('card-issuer'), below.card],
     [['carrier-ca.crl'], ['carrier-ca.crl']],
     [['card-issuer.crl'], ['card-issuer.crl']],
@@ -224,7 +229,7 @@ t.test('a deleted file is made again, with what hangs on it and nothing else', a
     for (const file of deleted) rmSync(join(directory, file))
     t.same(namesOf((await ensure(directory)).made), made.toSorted(), name)
     // The public half is the same again, since the key is.
-    const changed = made.filter((file) => deleted.length > 1 || file !== 'ledger.pub')
+    const changed = made.filter((file) => deleted.length > 1 || !file.endsWith('.pub'))
     t.same(changedSince(before, directory), changed.toSorted(), name)
     t.same((await ensure(directory)).made, [], `${name}: settled`)
   }
@@ -257,7 +262,9 @@ t.test('what nears its end is renewed, not before, and CAs only bring a warning'
   const directory = newFolder(t)
   const lists = ['card-issuer.crl', 'card-issuer-sm2.crl', 'carrier-ca.crl']
   const signers = ['1', '2', '1-sm2', '2-sm2'].map((number) => `card-signer-${number}`)
-  const leaves = ['gateway', 'carrier-swift-crane', 'carrier-river-post', 'bureau-server', 'bureau-client']
+  const ofSam = ['sam-server', 'sam-client', 'sam-reader']
+  const ofBureau = ['bureau-server', 'bureau-client']
+  const leaves = ['gateway', 'carrier-swift-crane', 'carrier-river-post', ...ofBureau, ...ofSam]
   const pairs = (...names: string[]) => names.flatMap((name) => [`${name}.crt`, `${name}.key`])
   const steps: [day: number, made: string[], warnings: RegExp[]][] = [
     [14.9, [], []],
@@ -270,7 +277,7 @@ t.test('what nears its end is renewed, not before, and CAs only bring a warning'
     [
       1736,
       [...pairs(...leaves, ...signers), ...lists, 'card-trust.jwt'],
-      [/^gateway-ca\.crt ends on .+Fix: delete/, /^carrier-ca\.crt/, /^bureau-ca\.crt/],
+      [/^gateway-ca\.crt ends on .+Fix: delete/, /^carrier-ca\.crt/, /^bureau-ca\.crt/, /^sam-ca\.crt/],
     ],
   ]
   for (const [day, made, warnings] of steps) {

@@ -13,6 +13,8 @@ t.test('it has exactly the files that others load', async (t) => {
     [
       ...['gateway-ca', 'gateway', 'carrier-ca', 'carrier-swift-crane', 'carrier-river-post'].flatMap(pair),
       ...['bureau-ca', 'bureau-server', 'bureau-client'].flatMap(pair),
+      ...['sam-ca', 'sam-server', 'sam-client', 'sam-reader'].flatMap(pair),
+      ...['sam-attestation.key', 'sam-attestation.pub'],
       ...['card-issuer', 'card-signer-1', 'card-signer-2'].flatMap(pair),
       ...['card-issuer-sm2', 'card-signer-1-sm2', 'card-signer-2-sm2'].flatMap(pair),
       ...['carrier-ca.crl', 'card-issuer.crl', 'card-issuer-sm2.crl'],

@@ -1,0 +1,76 @@
+// Main of the simulated SAM service: a process of its own, over mTLS. It ends with its parent.
+import { createPrivateKey } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { systemClock } from '../base/clock.ts'
+import { endWith } from '../base/parent.ts'
+import { buildSam } from './app.ts'
+
+const usage = `sam: the simulated SAM service
+
+  --certs DIR    folder with sam-ca.crt, sam-server.crt, sam-server.key, sam-attestation.key   (certs/dev)
+  --host HOST    address to listen on                                                          (127.0.0.1)
+  --port PORT    0 to 65535, 0 for any that is free                                            (0)`
+
+const options = {
+  port: { type: 'string', default: '0' },
+  host: { type: 'string', default: '127.0.0.1' },
+  certs: { type: 'string', default: 'certs/dev' },
+  help: { type: 'boolean', default: false },
+} as const
+
+/** A fault that a person can mend, told without a stack. */
+class Fault extends Error {}
+
+function read(folder: string, name: string): Buffer {
+  const file = join(folder, name)
+  try {
+    return readFileSync(file)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new Fault(`${file} cannot be read (${code}). Fix: npm run -s vouchsafe -- pki`, { cause })
+  }
+}
+
+function readArgs() {
+  try {
+    return parseArgs({ options }).values
+  } catch (cause) {
+    throw new Fault(`${(cause as Error).message}\n\n${usage}`, { cause })
+  }
+}
+
+async function run(): Promise<void> {
+  const { port, host, certs, help } = readArgs()
+  if (help) return console.log(usage)
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new Fault(`--port ${port} is none.\n\n${usage}`)
+  const file = (name: string) => read(certs, name)
+  const app = buildSam({
+    clock: systemClock,
+    attestationKey: createPrivateKey(file('sam-attestation.key')),
+    tls: { key: file('sam-server.key'), cert: file('sam-server.crt'), ca: file('sam-ca.crt') },
+  })
+  try {
+    await app.listen({ host, port: Number(port) })
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new Fault(`${host}:${port} cannot be listened on (${code}). Fix: another --port or --host`, {
+      cause,
+    })
+  }
+  endWith(async () => {
+    await app.close()
+    process.stdin.destroy()
+    if (process.connected) process.disconnect?.()
+  })
+  console.log(`sam listening on https://${host}:${(app.server.address() as AddressInfo).port}`)
+}
+
+try {
+  await run()
+} catch (error) {
+  process.exitCode = 1
+  console.error(error instanceof Fault ? `sam: ${error.message}` : error)
+}
