@@ -35,6 +35,7 @@ export class IssuerList {
       throw new Error(`The revocation list has more than ${limits.cardListBytesMax} bytes.`)
     }
     const next = parseCrl(der, [this.#anchor])
+    if (next.content === this.#current?.content) return 'same' // Signed once more.
     // It would push out one that is fresh now, and nothing older could ever follow.
     if (next.thisUpdateMs > nowMs + limits.clockSkewS * 1000) {
       throw new Error(

@@ -86,7 +86,7 @@ export async function openResources(context: Context, closers: (() => unknown)[]
   closers.push(() => trust.close())
   const passports = openPassportTrust(context, closers)
   const sam = openSamService(context, metrics, closers)
-  const verifiers = new Map([...createVerifiers(() => trust.current(), passports), ...sam.verifiers])
+  const verifiers = new Map([...createVerifiers(clock, () => trust.current(), passports), ...sam.verifiers])
   const tokens = createTokenHolders({ keyring, issuer: config.VOUCHSAFE_ORIGIN, clock })
   const directory = openDirectoryOf(context, { keyring, tokens })
   closers.push(() => directory.close())
@@ -220,24 +220,29 @@ function openBureau({ config, clock, log }: Context, metrics: Metrics, closers: 
 }
 
 /** Undefined where the operator brings no CSCAs: then passports are off. */
-function openPassportTrust({ config, log }: Context, closers: (() => unknown)[]) {
+function openPassportTrust({ config, clock, log }: Context, closers: (() => unknown)[]) {
   if (config.PASSPORT_CSCA === '') return undefined
-  const trust = followPassportTrust({ folder: config.PASSPORT_CSCA, log })
+  const trust = followPassportTrust({ folder: config.PASSPORT_CSCA, clock, log })
   closers.push(() => trust.close())
   return trust.current
 }
 
 /** What checks the chips, by suite of the reading. */
 function createVerifiers(
+  clock: Clock,
   trust: () => CardTrust,
   passports: (() => PassportTrust) | undefined,
 ): ReadonlyMap<number, ChipVerifier> {
   assertSm2()
-  const takeTurn = createTurns(limits.turnsWaitingMax) // One lane for all that takes long.
+  const { turnsWaitingMax: waitingMax, turnWaitMsMax: waitMsMax } = limits
+  // A lane for each kind, so that a flood of one does not shut the other.
+  const makeLane = () => createTurns({ waitingMax, waitMsMax, mono: () => clock.mono() })
   const verifiers = new Map<number, ChipVerifier>()
   verifiers.set(p256.id, createCardVerifier({ suite: p256, trust }))
-  verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn }))
-  if (passports) verifiers.set(passportSuite, createPassportVerifier({ trust: passports, takeTurn }))
+  verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn: makeLane() }))
+  if (passports) {
+    verifiers.set(passportSuite, createPassportVerifier({ trust: passports, takeTurn: makeLane() }))
+  }
   return verifiers
 }
 

@@ -5,6 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { dayMs } from '../src/base/clock.ts'
 import { printPem } from '../src/base/pem.ts'
+import {
+  type PassportAnchor,
+  type PassportTrust,
+  parsePassportCertificate,
+} from '../src/card/passport/trust.ts'
 import { followPassportTrust } from '../src/passport-trust.ts'
 import { makeStateList } from '../src/simulator/csca.ts'
 import { nowMs } from './helpers/cards.ts'
@@ -14,6 +19,7 @@ import { life, signerOf, stateOf } from './helpers/passports.ts'
 const state = stateOf()
 const second = stateOf()
 const other = stateOf({ state: 'QAA', country: 'QA' })
+const clock = { now: () => nowMs }
 const listLife = { fromMs: nowMs - dayMs, toMs: nowMs + dayMs }
 
 function open(t: Test, files: Record<string, Buffer | string>) {
@@ -24,7 +30,7 @@ function open(t: Test, files: Record<string, Buffer | string>) {
   const told: unknown[] = []
   const log = { error: (...line: unknown[]) => told.push(line) }
   const follow = () => {
-    const trust = followPassportTrust({ folder: folder.path, log, lookMs: 20 })
+    const trust = followPassportTrust({ folder: folder.path, clock, log, lookMs: 20 })
     t.teardown(() => trust.close())
     return trust
   }
@@ -58,7 +64,7 @@ t.test('what is not good to begin with is told with a fix', async (t) => {
   ]
   for (const [files, message] of cases) t.throws(() => open(t, files).follow(), { message })
   const log = { error: () => {} }
-  t.throws(() => followPassportTrust({ folder: '/nowhere', log }), { message: /is not there. Fix/ })
+  t.throws(() => followPassportTrust({ folder: '/nowhere', clock, log }), { message: /is not there. Fix/ })
 })
 
 t.test('changes are followed, and what is no good changes nothing', async (t) => {
@@ -90,3 +96,84 @@ t.test('changes are followed, and what is no good changes nothing', async (t) =>
   remove('UTO.crl')
   await until(() => listed() === undefined)
 })
+
+const serialOf = (signer: { certificateDer: Buffer }) =>
+  parsePassportCertificate(signer.certificateDer).serial.toString('hex')
+const isRevoked = (trust: PassportTrust, signer: { certificateDer: Buffer }) =>
+  trust.anchors.some((anchor) => trust.listOf(anchor)?.hasHex(serialOf(signer)))
+async function until(t: Test, isSo: () => boolean) {
+  for (let tries = 0; tries < 200 && !isSo(); tries++) await sleep(20)
+  t.ok(isSo())
+}
+
+t.test(
+  'with two keys of one name a signer is revoked by either’s list, and both must be fresh',
+  async (t) => {
+    const signer = signerOf(state)
+    const lists = (secondLife = listLife) => ({
+      'UTO.crt': state.certificateDer,
+      'UTO-2.crt': second.certificateDer,
+      'UTO.crl': makeStateList(state, { ...listLife, revoked: [signer] }),
+      'UTO-2.crl': makeStateList(second, { ...secondLife, fromMs: nowMs - dayMs / 2 }),
+    })
+    const trust = open(t, lists()).follow().current()
+    for (const anchor of trust.anchors) {
+      t.ok(trust.listOf(anchor)?.hasHex(serialOf(signer)))
+      t.ok(trust.listOf(anchor)?.isFresh(nowMs))
+    }
+    const stale = open(t, lists({ ...listLife, toMs: nowMs - 1 }))
+      .follow()
+      .current()
+    for (const anchor of stale.anchors) t.notOk(stale.listOf(anchor)?.isFresh(nowMs))
+  },
+)
+
+t.test('a key that is replaced takes its list with it, whatever its time', async (t) => {
+  const signer = signerOf(second)
+  const { follow, write } = open(t, {
+    'UTO.crt': state.certificateDer,
+    'UTO.crl': makeStateList(state, listLife),
+  })
+  const trust = follow()
+  write('UTO.crt', second.certificateDer)
+  write('UTO.crl', makeStateList(second, { ...listLife, fromMs: nowMs - 2 * dayMs, revoked: [signer] }))
+  await until(t, () => isRevoked(trust.current(), signer))
+})
+
+t.test('a file that is no good stops nobody else’s revocations', async (t) => {
+  const signer = signerOf(state)
+  const { follow, write, told } = open(t, {
+    'UTO.crt': state.certificateDer,
+    'UTO.crl': makeStateList(state, listLife),
+    'QAA.crt': other.certificateDer,
+    'QAA.crl': makeStateList(other, listLife),
+  })
+  const trust = follow()
+  write('QAA.crl', 'rubbish')
+  write('QAA-2.crt', 'rubbish')
+  write('UTO.crl', makeStateList(state, { ...listLife, fromMs: nowMs - dayMs / 2, revoked: [signer] }))
+  await until(t, () => isRevoked(trust.current(), signer))
+  t.ok(told.length >= 2, 'each fault is told')
+  t.equal(trust.current().anchors.length, 2, 'the certificates that were good stand')
+  for (const anchor of trust.current().anchors) t.ok(trust.current().listOf(anchor)?.isFresh(nowMs))
+})
+
+t.test(
+  'a list does not come back by way of an absence or of another name, nor from the future',
+  async (t) => {
+    const signer = signerOf(state)
+    const newer = makeStateList(state, { ...listLife, fromMs: nowMs - dayMs / 2, revoked: [signer] })
+    const older = makeStateList(state, listLife)
+    const { follow, write, remove, told } = open(t, { 'UTO.crt': state.certificateDer, 'UTO.crl': newer })
+    const trust = follow()
+    const listed = () => trust.current().listOf(trust.current().anchors[0] as PassportAnchor)
+    remove('UTO.crl')
+    await until(t, () => listed() === undefined)
+    write('UTO-3.crl', older)
+    await until(t, () => told.length === 1)
+    t.ok(isRevoked(trust.current(), signer), 'what the key last signed is in force')
+    write('UTO-3.crl', makeStateList(state, { fromMs: nowMs + dayMs, toMs: nowMs + 9 * dayMs }))
+    await until(t, () => told.length === 2)
+    t.ok(listed()?.isFresh(nowMs), 'a list of the future pushes nothing out')
+  },
+)

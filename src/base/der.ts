@@ -65,10 +65,11 @@ export class Der {
     return this.#bytes.toString('hex', this.#bodyStart, this.#end)
   }
 
-  /** The elements within, read one after the other. */
-  split(): Der[] {
+  /** The elements within, read one after the other. Throws DerError if there are more than `countMax`. */
+  split(countMax = Number.POSITIVE_INFINITY): Der[] {
     const children: Der[] = []
     for (let at = this.#bodyStart; at < this.#end; ) {
+      if (children.length >= countMax) throw new DerError('too many elements')
       const child = new Der(this.#bytes, at, this.#end, this.depth + 1)
       children.push(child)
       at = child.#end
@@ -185,14 +186,14 @@ function assertInteger(bytes: Buffer, from: number, end: number): void {
 }
 
 /** The elements within one, after a check of its tag. */
-export function childrenOf(element: Der, tag: number): readonly Der[] {
+export function childrenOf(element: Der, tag: number, countMax?: number): readonly Der[] {
   assertTag(element, tag)
-  return element.split()
+  return element.split(countMax)
 }
 
 /** Exactly `count` elements within one. */
 export function fixedChildren(element: Der, tag: number, count: number): readonly Der[] {
-  const children = childrenOf(element, tag)
+  const children = childrenOf(element, tag, count)
   if (children.length !== count) throw new DerError('wrong number of elements')
   return children
 }

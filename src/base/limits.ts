@@ -46,8 +46,9 @@ export const limits = {
   /** What the memo of one suite holds: some 350 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
-  /** Signatures of SM2 and passports that wait for their turn: some 0.7 s of them. */
+  /** Checks of SM2, and of passports, that wait for a turn, and how long for one: three must fit in a request. */
   turnsWaitingMax: 2000,
+  turnWaitMsMax: 500,
   // Card issuers that are trusted (docs/TRUST.md)
   trustListCharsMax: 2 * 1024 * 1024,
   trustAnchorsMax: 1000,
@@ -139,4 +140,8 @@ assert(limits.cardListDeadlineMs < limits.cardListCooldownMs, 'a fetch ends befo
 assert(
   limits.suspensionQuietMs > limits.requestMsMax + limits.registryFreshMs,
   'what was begun before a suspension ends in its quiet',
+)
+assert(
+  limits.turnWaitMsMax * 3 + limits.bureauDeadlineMs < limits.requestMsMax,
+  'a late card is still answered',
 )

@@ -4,21 +4,37 @@ import { GatewayError } from './errors.ts'
 
 /**
  * Resolves when it is the caller's turn; what it does before it awaits again is its piece.
- * @throws GatewayError `overloaded` when too many wait
+ * @throws GatewayError `overloaded` when too many wait, or its turn came too late to be of use
  */
 export type TakeTurn = () => Promise<void>
 
-/** @param waitingMax how many may wait for their turn */
-export function createTurns(waitingMax: number): TakeTurn {
-  const waiting: (() => void)[] = []
+type Waiting = { sinceMs: number; go(): void; refuse(error: GatewayError): void }
+
+/** @param options.waitMsMax how long one may wait for one turn, by the monotonic clock; `waitingMax` how many may wait */
+export function createTurns(options: {
+  waitingMax: number
+  waitMsMax: number
+  mono: () => number
+}): TakeTurn {
+  const { waitingMax, waitMsMax, mono } = options
+  const waiting: Waiting[] = []
   let isTaken = false
 
+  /** The next whose turn is of use still. Who waited too long is told at once: their work would be for nothing. */
+  function findNext(): Waiting | undefined {
+    for (;;) {
+      const next = waiting.shift()
+      if (!next || mono() - next.sinceMs <= waitMsMax) return next
+      next.refuse(new GatewayError('overloaded', 'turn_came_late'))
+    }
+  }
+
   function giveNext(): void {
-    const go = waiting.shift()
-    isTaken = go !== undefined
-    if (!go) return
+    const next = findNext()
+    isTaken = next !== undefined
+    if (!next) return
     setImmediate(giveNext)
-    go()
+    next.go()
   }
 
   return async () => {
@@ -28,6 +44,6 @@ export function createTurns(waitingMax: number): TakeTurn {
       return
     }
     if (waiting.length >= waitingMax) throw new GatewayError('overloaded', 'turns_all_taken')
-    await new Promise<void>((resolve) => waiting.push(resolve))
+    await new Promise<void>((go, refuse) => waiting.push({ sinceMs: mono(), go, refuse }))
   }
 }

@@ -121,6 +121,7 @@ function checkStanding(check: Check): number {
   const { anchor, serial, period } = signerOf(check)
   const list = trust.listOf(anchor)
   if (!list?.isFresh(nowMs)) throw new GatewayError('trust_stale', list ? 'list_not_fresh' : 'no_list')
+  if (nowMs < anchor.notBeforeMs || nowMs > anchor.notAfterMs) return refusal.signerTime
   const signedMs = check.proven ? check.proven.signedMs : sodOf(check).attributeValues?.signedMs
   // Without a signing time there is nothing to date: row 9 refuses the attributes.
   if (signedMs !== undefined && !isInTime(period, signedMs, nowMs)) return refusal.signerTime

@@ -6,7 +6,16 @@ import type { Revocations } from './revocation.ts'
 import { p256, type Suite, type SuiteKey } from './suites.ts'
 
 /** `subject` is the name with its head, `keyId` the subjectKeyIdentifier that certificates must name. */
-export type Anchor = { subject: Buffer; keyId: Buffer; spki: Buffer; key: SuiteKey; suite: Suite }
+export type Anchor = {
+  subject: Buffer
+  keyId: Buffer
+  spki: Buffer
+  key: SuiteKey
+  suite: Suite
+  /** When the CA itself holds, Unix ms. */
+  notBeforeMs: number
+  notAfterMs: number
+}
 export type Anchors = readonly Anchor[]
 
 /** A card issuer, and for what it is trusted. */
@@ -50,8 +59,8 @@ export function loadAnchor(der: Buffer, suite: Suite): Anchor {
   if (isCa(certificate) !== true || keyUsageHex(certificate) !== signsCertificatesAndLists) {
     throw new DerError('it is not a CA for certificates and revocation lists')
   }
-  const { subject, spki } = certificate
-  return { subject, keyId: subjectKeyId(certificate), spki, key, suite }
+  const { subject, spki, notBeforeMs, notAfterMs } = certificate
+  return { subject, keyId: subjectKeyId(certificate), spki, key, suite, notBeforeMs, notAfterMs }
 }
 
 function subjectKeyId(certificate: UnverifiedCertificate): Buffer {

@@ -1,11 +1,13 @@
 // A card issuer's revocation list (RFC 5280 section 5): signature checked once when it is loaded, freshness on
 // every request. Only complete lists of the issuer's own certificates are accepted, no delta or indirect ones.
+import { sha256 } from '../base/bytes.ts'
 import {
   certificateTimeMs,
   childrenOf,
   context,
   type Der,
   DerError,
+  fixedChildren,
   integerBytes,
   onlyChild,
   positiveInteger,
@@ -24,6 +26,8 @@ export type Revocations = {
   nextUpdateMs: number
   /** CRLNumber (RFC 5280 section 5.2.3), which every list of an issuer raises; undefined: it has none. */
   number: bigint | undefined
+  /** SHA-256 of what is signed, hex: the same list signed twice is one list. */
+  content: string
   /** `thisUpdate <= now + 5 s` and `now <= nextUpdate` (PROTOCOL section 6). */
   isFresh(nowMs: number): boolean
   /** Whether the list speaks for certificates of this issuer (name with its head). */
@@ -69,10 +73,12 @@ export function parseSignedList(der: Buffer, rules: ListRules): Revocations {
   }
 }
 
+const partsMax = 7 // TBSCertList (RFC 5280 section 5.1).
+
 function readList(der: Buffer, { readAlgorithm, isSigned }: ListRules): Revocations {
-  const [tbs, outer, bits, ...rest] = childrenOf(readDer(der), tags.sequence)
-  if (!tbs || rest.length > 0) throw new DerError('it is not a list')
-  const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence)
+  // Bounded: nobody has signed for it yet.
+  const [tbs, outer, bits] = fixedChildren(readDer(der), tags.sequence, 3) as [Der, Der, Der]
+  const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence, partsMax)
   if (!issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
   const algorithm = readAlgorithm(inner)
   if (readAlgorithm(outer) !== algorithm) throw new DerError('it has two algorithms')
@@ -86,6 +92,7 @@ function readList(der: Buffer, { readAlgorithm, isSigned }: ListRules): Revocati
     thisUpdateMs: thisMs,
     nextUpdateMs: nextMs,
     number,
+    content: sha256(tbs.raw).toString('hex'),
     isFresh: (nowMs) => thisMs <= nowMs + limits.clockSkewS * 1000 && nowMs <= nextMs,
     covers: (name) => issuer.raw.equals(name),
     has: (serial) => serials.has(serial.toString('hex')),
@@ -112,16 +119,23 @@ function readEntries(parts: Der[]): { serials: ReadonlySet<string>; number: bigi
   return { serials, number: numbered && positiveInteger(readDer(numbered.value)) }
 }
 
+/** Delta and partial scope (RFC 5280 sections 5.2.4 and 5.2.5), which an issuer may have forgotten to call critical. */
+const partial = new Set(['551d1b', '551d1c'])
+
 /** What is critical changes what a list means: deltas, partial scopes, entries of other issuers. */
 function assertNothingCritical(list: Der): void {
-  for (const { critical } of parseExtensions(list).values()) {
-    if (critical) throw new DerError('it has a critical extension, so it is not a complete list')
+  for (const [oid, { critical }] of parseExtensions(list)) {
+    if (critical || partial.has(oid))
+      throw new DerError('it has a critical extension, so it is not a complete list')
   }
 }
 
 /** Why a list must not take the place of the one in use; undefined: it may. Issuers never go back. */
 export function rollbackOf(next: Revocations, current: Revocations): string | undefined {
   if (next.thisUpdateMs < current.thisUpdateMs) return 'it is older than the one in use'
+  const isSameMoment = next.thisUpdateMs === current.thisUpdateMs && next.number === current.number
+  if (isSameMoment && next.content !== current.content)
+    return 'it says other than the one of this time and number'
   if (current.number === undefined) return undefined
   if (next.number === undefined) return 'it has no number, and the one in use has'
   return next.number < current.number ? 'its number is lower than that of the one in use' : undefined

@@ -3,8 +3,10 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createTurns } from '../../src/base/turns.ts'
 
+const lane = { waitingMax: 1000, waitMsMax: 500, mono: () => performance.now() }
+
 t.test('whoever comes to an empty lane does not wait', async (t) => {
-  const takeTurn = createTurns(1000)
+  const takeTurn = createTurns(lane)
   for (let i = 0; i < 3; i++) {
     let isNext = false
     setImmediate(() => {
@@ -18,7 +20,7 @@ t.test('whoever comes to an empty lane does not wait', async (t) => {
 })
 
 t.test('of many, one is served in each turn of the loop, in the order of asking', async (t) => {
-  const takeTurn = createTurns(1000)
+  const takeTurn = createTurns(lane)
   const served: number[] = []
   let loops = 0
   let counting = true
@@ -45,7 +47,7 @@ t.test('of many, one is served in each turn of the loop, in the order of asking'
 })
 
 t.test('a piece that fails holds up nobody behind it', async (t) => {
-  const takeTurn = createTurns(1000)
+  const takeTurn = createTurns(lane)
   const results = await Promise.allSettled(
     [0, 1, 2].map(async (i) => {
       await takeTurn()
@@ -61,7 +63,7 @@ t.test('a piece that fails holds up nobody behind it', async (t) => {
 })
 
 t.test('whoever finds the lane full is told so, and those who wait are served all the same', async (t) => {
-  const takeTurn = createTurns(3)
+  const takeTurn = createTurns({ ...lane, waitingMax: 3 })
   const results = await Promise.allSettled(Array.from({ length: 6 }, () => takeTurn()))
   t.same(
     results.map(({ status }) => status),
@@ -70,4 +72,20 @@ t.test('whoever finds the lane full is told so, and those who wait are served al
   const [full] = results.filter((result) => result.status === 'rejected')
   t.match(full, { reason: { code: 'overloaded', reason: 'turns_all_taken' } })
   await takeTurn()
+})
+
+t.test('whoever waited too long is told so instead of served, and the next in time is served', async (t) => {
+  let nowMs = 0
+  const takeTurn = createTurns({ ...lane, waitMsMax: 500, mono: () => nowMs })
+  await takeTurn()
+  const early = [takeTurn(), takeTurn()]
+  nowMs = 400
+  const later = takeTurn()
+  nowMs = 501
+  const results = await Promise.allSettled([...early, later])
+  t.same(
+    results.map(({ status }) => status),
+    ['rejected', 'rejected', 'fulfilled'],
+  )
+  t.match(results[0], { reason: { code: 'overloaded', reason: 'turn_came_late' } })
 })

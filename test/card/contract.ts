@@ -184,6 +184,16 @@ export function testCardChecks(t: Test, world: CardWorld): void {
     t.equal(check(untrusted, nowMs, stale).refusal, refusal.signerUntrusted, 'no list makes it trusted')
   })
 
+  t.test('an issuer whose own certificate has ended, or not begun, vouches for no card', async (t) => {
+    const [anchor] = trust.anchors
+    const list = anchor && trust.listOf(anchor)
+    if (!anchor || !list) return t.fail('no trust')
+    for (const life of [{ notAfterMs: nowMs - 1 }, { notBeforeMs: nowMs + 1 }]) {
+      const ended = makeTrust([{ anchor: { ...anchor, ...life }, list }])
+      t.equal(check(good, nowMs, ended).refusal, refusal.signerTime)
+    }
+  })
+
   t.test('anchors that have ended decide nothing, not even a no', async (t) => {
     const ended = { ...trust, notAfterMs: nowMs - 1 }
     t.throws(() => check(good, nowMs, ended), new GatewayError('trust_stale', 'anchors_ended'))

@@ -8,7 +8,7 @@ import { dayMs } from '../../src/base/clock.ts'
 import { printPem } from '../../src/base/pem.ts'
 import { loadAnchors } from '../../src/pki/anchors.ts'
 import { parseCertificate } from '../../src/pki/certificate.ts'
-import { parseCrl } from '../../src/pki/revocation.ts'
+import { parseCrl, rollbackOf } from '../../src/pki/revocation.ts'
 import { issuer, makeCrl, nowMs, revokedSigner, signer } from '../helpers/cards.ts'
 
 const anchors = loadAnchors([issuer.certificateDer])
@@ -108,4 +108,24 @@ t.test('every truncation and every flipped bit of a list is refused, with what t
   t.equal(accepted, 0)
   t.throws(() => parseCrl(Buffer.concat([der, Buffer.of(0)]), anchors), /trailing bytes/)
   t.throws(() => parseCrl(readFileSync(import.meta.filename), anchors), /Fix: /)
+})
+
+t.test('a flood of elements is refused before it is read, unsigned as it is', async (t) => {
+  const flood = Buffer.alloc(600_000)
+  for (let at = 0; at < flood.length; at += 2) flood[at] = 5
+  const head = (length: number) => Buffer.from(`3083${length.toString(16).padStart(6, '0')}`, 'hex')
+  const list = Buffer.concat([head(flood.length), flood])
+  t.throws(() => parseCrl(list, anchors), /too many elements/)
+  const rest = Buffer.from('3000030100', 'hex')
+  const inTbs = Buffer.concat([head(list.length + rest.length), list, rest])
+  t.throws(() => parseCrl(inTbs, anchors), /too many elements/)
+})
+
+t.test('another list of the same time and number does not take the place of the one in use', async (t) => {
+  const [one, again] = [makeCrl(), makeCrl()].map((der) => parseCrl(der, anchors))
+  const other = parseCrl(makeCrl(issuer, { revoked: [] }), anchors)
+  if (!one || !again) return t.fail('no lists')
+  t.equal(one.content, again.content, 'signed twice, it is one list')
+  t.equal(rollbackOf(again, one), undefined)
+  t.match(rollbackOf(other, one), /says other than/)
 })

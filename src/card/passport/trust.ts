@@ -23,6 +23,7 @@ export type PassportAnchor = {
   /** Name with its head. */
   subject: Buffer
   keyId: Buffer | undefined
+  spki: Buffer
   key: PassportKey
   notBeforeMs: number
   notAfterMs: number
@@ -71,12 +72,12 @@ export function loadCsca(der: Buffer, state: string): PassportAnchor {
   if (isCa(certificate) !== true || keyUsageHex(certificate) !== signsCertificatesAndLists) {
     throw new DerError('it is not a CA for certificates and revocation lists')
   }
-  const { subject, notBeforeMs, notAfterMs, extensions } = certificate
+  const { subject, spki, notBeforeMs, notAfterMs, extensions } = certificate
   const country = countryOf(subject)
   if (!country) throw new DerError('its name has no country')
   const id = extensions.get(oids.subjectKeyId)
   const keyId = id && octets(readDer(id.value))
-  return { state, country, subject, keyId, key, notBeforeMs, notAfterMs }
+  return { state, country, subject, keyId, spki, key, notBeforeMs, notAfterMs }
 }
 
 const isSignedBy = (signed: Omit<SignedList, 'issuer'>, { key }: PassportAnchor) =>
@@ -104,14 +105,15 @@ export function findCsca(
   const first = extension && childrenOf(readDer(extension.value), tags.sequence)[0]
   const keyId = first?.tag === keyIdentifierTag ? first.body : undefined
   const country = countryOf(certificate.subject)
-  return anchors.find(
+  const named = anchors.filter(
     (anchor) =>
       anchor.subject.equals(certificate.issuer) &&
       anchor.country === country &&
-      // Several keys of one name are told apart by it; where it is not there the signature says all.
-      (!keyId || !anchor.keyId || anchor.keyId.equals(keyId)) &&
-      isSignedBy(certificate, anchor),
+      (!keyId || !anchor.keyId || anchor.keyId.equals(keyId)),
   )
+  // Which of several keys signed must be said (9303-12 section 7.1): to try them all is work that anybody could ask for.
+  const [only, ...more] = named
+  return only && more.length === 0 && isSignedBy(certificate, only) ? only : undefined
 }
 
 const documentTypeList = '67810801010602' // 2.23.136.1.1.6.2
