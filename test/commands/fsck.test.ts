@@ -50,6 +50,8 @@ t.test('it runs beside a gateway that appends, files and forgets', async (t) => 
   const checked = []
   try {
     for (let i = 0; i < 4; i++) checked.push(await fsck(file, ...(i === 3 ? ['--threads', '2'] : [])))
+    // A challenge is kept for some 71 minutes, here 71 rounds: only later is more forgotten than kept.
+    await until(() => seq > 160)
   } finally {
     going = false
     await appending

@@ -65,14 +65,18 @@ t.test('any byte of challenge, parcel, seal or token', async (t) => {
   t.equal((await device.send(body)).answer, 'yes', 'and the true bytes still do')
 })
 
-for (const name of ['valid', 'valid-sm2'])
+// Each bit of an SM2 card is flipped at the checks (test/card/contract.ts); here each third byte stands for all.
+for (const [name, step] of [
+  ['valid', 1],
+  ['valid-sm2', 3],
+] as const)
   t.test(`any byte of a reading before it is sealed: ${name}`, async (t) => {
     const { g, device } = await open(t)
     const card = g.cardNamed(name)
     const asks: (() => Promise<Reply>)[] = []
     // The reading ends in zeros; of those some stand for all.
     const bytesUsed = 1400
-    for (let at = 0; at < 2048; at += at < bytesUsed ? 1 : 16) {
+    for (let at = 0; at < 2048; at += at < bytesUsed ? step : 16) {
       const { body } = await device.prepare(parcelOf(), (context) => flipped(card.readChip(context), at))
       asks.push(() => post(device, body))
     }
@@ -80,5 +84,5 @@ for (const name of ['valid', 'valid-sm2'])
     await new Promise((resolve) => setTimeout(resolve, 500))
     const seen = await judge(t, asks)
     t.same([...seen.keys()].sort(), ['no', 'reading_malformed'])
-    t.ok((seen.get('no') ?? 0) > 1000, 'most are found by the card checks')
+    t.ok((seen.get('no') ?? 0) > 1000 / step, 'most are found by the card checks')
   })
