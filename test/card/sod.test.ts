@@ -3,13 +3,12 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { sha256 } from '../../src/base/bytes.ts'
 import { readDer } from '../../src/base/der.ts'
 import { printPem } from '../../src/base/pem.ts'
 import { ldsContentType, parseSod, signedBytesOf } from '../../src/card/sod.ts'
 import { p256 } from '../../src/pki/suites.ts'
 import { type CardSpoil, issueCard } from '../../src/simulator/cards.ts'
-import { holder, issuer, signedMs, signer } from '../helpers/cards.ts'
+import { holder, issuer, signedMs, signer, worlds } from '../helpers/cards.ts'
 
 const directory = t.testdir()
 const anchor = join(directory, 'issuer.pem')
@@ -67,35 +66,40 @@ t.test('OpenSSL accepts some that our profile refuses: we are the stricter', asy
   }
 })
 
-t.test('the parts of a SOD are those that were signed', async (t) => {
-  const card = issue()
-  const sod = parseSod(readDer(card.sod), p256)
-  t.same([...sod.hashes.keys()], [1, 2, 3, 14, 15])
-  t.same(sod.hashes.get(1), sha256(card.dg1))
-  t.same(sod.hashes.get(14), sha256(card.dg14))
-  t.same(sod.hashes.get(15), sha256(card.dg15))
-  t.same(sod.attributeValues, {
-    contentType: ldsContentType,
-    messageDigest: sha256(sod.content),
-    signedMs,
+for (const world of worlds) {
+  t.test(world.signing.suite.name, async (t) => {
+    const { suite } = world.signing
+    t.test('the parts of a SOD are those that were signed', async (t) => {
+      const card = issueCard(holder, world.signer, { signedMs })
+      const sod = parseSod(readDer(card.sod), suite)
+      t.same([...sod.hashes.keys()], [1, 2, 3, 14, 15])
+      t.same(sod.hashes.get(1), suite.hash(card.dg1))
+      t.same(sod.hashes.get(14), suite.hash(card.dg14))
+      t.same(sod.hashes.get(15), suite.hash(card.dg15))
+      t.same(sod.attributeValues, {
+        contentType: ldsContentType,
+        messageDigest: suite.hash(sod.content),
+        signedMs,
+      })
+    })
+
+    t.test(
+      'signed bytes differ from the received ones in their tag alone, and those stay as they are',
+      async (t) => {
+        const { attributes } = parseSod(readDer(issueCard(holder, world.signer, { signedMs }).sod), suite)
+        const signed = signedBytesOf(attributes)
+        t.equal(attributes[0], 0xa0)
+        t.equal(signed[0], 0x31)
+        t.same(signed.subarray(1), attributes.subarray(1))
+      },
+    )
+
+    t.test('the parts are views of the received bytes', async (t) => {
+      const { sod } = issueCard(holder, world.signer, { signedMs })
+      const parts = parseSod(readDer(sod), suite)
+      for (const part of [parts.content, parts.attributes, parts.signature, parts.signer.tbs]) {
+        t.equal(part.buffer, sod.buffer)
+      }
+    })
   })
-})
-
-t.test(
-  'signed bytes differ from the received ones in their tag alone, and those stay as they are',
-  async (t) => {
-    const { attributes } = parseSod(readDer(issue().sod), p256)
-    const signed = signedBytesOf(attributes)
-    t.equal(attributes[0], 0xa0)
-    t.equal(signed[0], 0x31)
-    t.same(signed.subarray(1), attributes.subarray(1))
-  },
-)
-
-t.test('the parts are views of the received bytes', async (t) => {
-  const { sod } = issue()
-  const parts = parseSod(readDer(sod), p256)
-  for (const part of [parts.content, parts.attributes, parts.signature, parts.signer.tbs]) {
-    t.equal(part.buffer, sod.buffer)
-  }
-})
+}

@@ -3,13 +3,13 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { makeCardCrl, makeCardIssuer, serialOf } from '../../certs/card-issuer.ts'
+import { makeCardCrl, serialOf } from '../../certs/card-issuer.ts'
 import { dayMs } from '../../src/base/clock.ts'
 import { printPem } from '../../src/base/pem.ts'
 import { loadAnchors } from '../../src/pki/anchors.ts'
 import { parseCertificate } from '../../src/pki/certificate.ts'
 import { parseCrl, rollbackOf } from '../../src/pki/revocation.ts'
-import { issuer, makeCrl, nowMs, revokedSigner, signer } from '../helpers/cards.ts'
+import { issuer, nowMs, revokedSigner, signer, worlds } from '../helpers/cards.ts'
 
 const anchors = loadAnchors([issuer.certificateDer])
 const revoked = parseCertificate(revokedSigner.certificateDer)
@@ -58,74 +58,89 @@ t.test('a list of part of the certificates, or of changes alone, is not taken fo
   t.throws(() => parseCrl(opensslCrl('2.5.29.27 = critical,ASN1:INTEGER:1'), anchors), /critical extension/)
 })
 
-t.test('our list, with and without entries', async (t) => {
-  t.ok(parseCrl(makeCrl(), anchors).has(revoked.serial))
-  const empty = parseCrl(
-    makeCardCrl(issuer, { thisUpdateMs: nowMs - dayMs, nextUpdateMs: nowMs + dayMs, number: 2, revoked: [] }),
-    anchors,
-  )
-  t.notOk(empty.has(revoked.serial))
-  t.ok(empty.isFresh(nowMs))
-})
+for (const world of worlds) {
+  t.test(world.signing.suite.name, async (t) => {
+    const { issuer, issuerOf, makeCrl, load, anchors, signer, revokedSigner } = world
+    const revoked = parseCertificate(revokedSigner.certificateDer)
+    const good = parseCertificate(signer.certificateDer)
+    t.test('our list, with and without entries', async (t) => {
+      t.ok(parseCrl(makeCrl(), anchors).has(revoked.serial))
+      const empty = parseCrl(
+        makeCardCrl(issuer, {
+          thisUpdateMs: nowMs - dayMs,
+          nextUpdateMs: nowMs + dayMs,
+          number: 2,
+          revoked: [],
+        }),
+        anchors,
+      )
+      t.notOk(empty.has(revoked.serial))
+      t.ok(empty.isFresh(nowMs))
+    })
 
-t.test('fresh from 5 s before thisUpdate to nextUpdate, both included', async (t) => {
-  const crl = parseCrl(makeCrl(issuer, { thisUpdateMs: nowMs, nextUpdateMs: nowMs + dayMs }), anchors)
-  t.ok(crl.isFresh(nowMs - 5000))
-  t.notOk(crl.isFresh(nowMs - 5001))
-  t.ok(crl.isFresh(nowMs + dayMs))
-  t.notOk(crl.isFresh(nowMs + dayMs + 1))
-})
+    t.test('fresh from 5 s before thisUpdate to nextUpdate, both included', async (t) => {
+      const crl = parseCrl(makeCrl(issuer, { thisUpdateMs: nowMs, nextUpdateMs: nowMs + dayMs }), anchors)
+      t.ok(crl.isFresh(nowMs - 5000))
+      t.notOk(crl.isFresh(nowMs - 5001))
+      t.ok(crl.isFresh(nowMs + dayMs))
+      t.notOk(crl.isFresh(nowMs + dayMs + 1))
+    })
 
-t.test('a list of another issuer, or of its namesake, is refused', async (t) => {
-  const foreign = makeCardIssuer({ commonName: 'Foreign issuer', notBeforeMs: nowMs - dayMs })
-  const namesake = makeCardIssuer({ commonName: 'Test card issuer', notBeforeMs: nowMs - dayMs })
-  for (const by of [foreign, namesake]) {
-    t.throws(
-      () => parseCrl(makeCrl(by), anchors),
-      /signed by none of the card issuers that are trusted.* Fix: /,
+    t.test('a list of another issuer, or of its namesake, is refused', async (t) => {
+      const foreign = issuerOf('Foreign issuer')
+      const namesake = issuerOf('Test card issuer')
+      for (const by of [foreign, namesake]) {
+        t.throws(
+          () => parseCrl(makeCrl(by), anchors),
+          /signed by none of the card issuers that are trusted.* Fix: /,
+        )
+      }
+      const two = load(issuer, foreign)
+      t.notOk(parseCrl(makeCrl(foreign), two).covers(good.issuer), 'it speaks for its own issuer alone')
+    })
+
+    t.test('every truncation and every flipped bit of a list is refused, with what to do', async (t) => {
+      const der = makeCrl()
+      for (let end = 0; end < der.length; end++) {
+        t.throws(() => parseCrl(der.subarray(0, end), anchors), /not accepted: .* Fix: /, `${end} bytes`)
+      }
+      let accepted = 0
+      for (let bit = 0; bit < der.length * 8; bit++) {
+        const altered = Buffer.from(der)
+        altered.writeUInt8(altered.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
+        try {
+          parseCrl(altered, anchors)
+          accepted += 1
+        } catch (error) {
+          if (!(error instanceof Error && error.message.includes('Fix: '))) throw error
+        }
+      }
+      t.equal(accepted, 0)
+      t.throws(() => parseCrl(Buffer.concat([der, Buffer.of(0)]), anchors), /trailing bytes/)
+      t.throws(() => parseCrl(readFileSync(import.meta.filename), anchors), /Fix: /)
+    })
+
+    t.test('a flood of elements is refused before it is read, unsigned as it is', async (t) => {
+      const flood = Buffer.alloc(600_000)
+      for (let at = 0; at < flood.length; at += 2) flood[at] = 5
+      const head = (length: number) => Buffer.from(`3083${length.toString(16).padStart(6, '0')}`, 'hex')
+      const list = Buffer.concat([head(flood.length), flood])
+      t.throws(() => parseCrl(list, anchors), /too many elements/)
+      const rest = Buffer.from('3000030100', 'hex')
+      const inTbs = Buffer.concat([head(list.length + rest.length), list, rest])
+      t.throws(() => parseCrl(inTbs, anchors), /too many elements/)
+    })
+
+    t.test(
+      'another list of the same time and number does not take the place of the one in use',
+      async (t) => {
+        const [one, again] = [makeCrl(), makeCrl()].map((der) => parseCrl(der, anchors))
+        const other = parseCrl(makeCrl(issuer, { revoked: [] }), anchors)
+        if (!one || !again) return t.fail('no lists')
+        t.equal(one.content, again.content, 'signed twice, it is one list')
+        t.equal(rollbackOf(again, one), undefined)
+        t.match(rollbackOf(other, one), /says other than/)
+      },
     )
-  }
-  const two = loadAnchors([issuer.certificateDer, foreign.certificateDer])
-  t.notOk(parseCrl(makeCrl(foreign), two).covers(good.issuer), 'it speaks for its own issuer alone')
-})
-
-t.test('every truncation and every flipped bit of a list is refused, with what to do', async (t) => {
-  const der = makeCrl()
-  for (let end = 0; end < der.length; end++) {
-    t.throws(() => parseCrl(der.subarray(0, end), anchors), /not accepted: .* Fix: /, `${end} bytes`)
-  }
-  let accepted = 0
-  for (let bit = 0; bit < der.length * 8; bit++) {
-    const altered = Buffer.from(der)
-    altered.writeUInt8(altered.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
-    try {
-      parseCrl(altered, anchors)
-      accepted += 1
-    } catch (error) {
-      if (!(error instanceof Error && error.message.includes('Fix: '))) throw error
-    }
-  }
-  t.equal(accepted, 0)
-  t.throws(() => parseCrl(Buffer.concat([der, Buffer.of(0)]), anchors), /trailing bytes/)
-  t.throws(() => parseCrl(readFileSync(import.meta.filename), anchors), /Fix: /)
-})
-
-t.test('a flood of elements is refused before it is read, unsigned as it is', async (t) => {
-  const flood = Buffer.alloc(600_000)
-  for (let at = 0; at < flood.length; at += 2) flood[at] = 5
-  const head = (length: number) => Buffer.from(`3083${length.toString(16).padStart(6, '0')}`, 'hex')
-  const list = Buffer.concat([head(flood.length), flood])
-  t.throws(() => parseCrl(list, anchors), /too many elements/)
-  const rest = Buffer.from('3000030100', 'hex')
-  const inTbs = Buffer.concat([head(list.length + rest.length), list, rest])
-  t.throws(() => parseCrl(inTbs, anchors), /too many elements/)
-})
-
-t.test('another list of the same time and number does not take the place of the one in use', async (t) => {
-  const [one, again] = [makeCrl(), makeCrl()].map((der) => parseCrl(der, anchors))
-  const other = parseCrl(makeCrl(issuer, { revoked: [] }), anchors)
-  if (!one || !again) return t.fail('no lists')
-  t.equal(one.content, again.content, 'signed twice, it is one list')
-  t.equal(rollbackOf(again, one), undefined)
-  t.match(rollbackOf(other, one), /says other than/)
-})
+  })
+}
