@@ -34,18 +34,16 @@ function readHead(bytes: Buffer, start: number, end: number, depth: number): num
 /** One element of a strict reading. It only knows where it lies; the views are made when they are asked for. */
 export class Der {
   readonly tag: number
-  readonly depth: number
   readonly #bytes: Buffer
   readonly #start: number
   readonly #bodyStart: number
   readonly #end: number
 
-  /** The element at `start`, which must end by `end`. Throws DerError. */
-  constructor(bytes: Buffer, start: number, end: number, depth: number) {
-    this.#end = readHead(bytes, start, end, depth)
+  /** The element at `start`, which must end by `end`. Its depth was bounded by the strict pass. Throws DerError. */
+  constructor(bytes: Buffer, start: number, end: number) {
+    this.#end = readHead(bytes, start, end, 0)
     this.#bodyStart = bodyStart
     this.tag = bytes[start] as number
-    this.depth = depth
     this.#bytes = bytes
     this.#start = start
   }
@@ -67,11 +65,16 @@ export class Der {
 
   /** The elements within, read one after the other. Throws DerError if there are more than `countMax`. */
   split(countMax = Number.POSITIVE_INFINITY): Der[] {
-    const children: Der[] = []
-    for (let at = this.#bodyStart; at < this.#end; ) {
-      if (children.length >= countMax) throw new DerError('too many elements')
-      const child = new Der(this.#bytes, at, this.#end, this.depth + 1)
-      children.push(child)
+    // Counted first: an array that grows takes twice the room, and what is too much is never made.
+    let count = 0
+    for (let at = this.#bodyStart; at < this.#end; at = readHead(this.#bytes, at, this.#end, 0)) {
+      if (++count > countMax) throw new DerError('too many elements')
+    }
+    const children = new Array<Der>(count)
+    let at = this.#bodyStart
+    for (let i = 0; i < count; i++) {
+      const child = new Der(this.#bytes, at, this.#end)
+      children[i] = child
       at = child.#end
     }
     return children
@@ -105,7 +108,7 @@ export const context = (n: number) => 0xa0 | n
  */
 export function readDer(bytes: Buffer): Der {
   if (assertStrict(bytes, 0, bytes.length, 0) !== bytes.length) throw new DerError('trailing bytes')
-  return new Der(bytes, 0, bytes.length, 0)
+  return new Der(bytes, 0, bytes.length)
 }
 
 const constructedBit = 0x20
@@ -181,7 +184,8 @@ function assertBits(bytes: Buffer, from: number, end: number): void {
 function assertInteger(bytes: Buffer, from: number, end: number): void {
   if (from === end) throw new DerError('empty integer')
   if (from + 1 === end) return
-  const [a, b] = [bytes[from] as number, bytes[from + 1] as number]
+  const a = bytes[from] as number
+  const b = bytes[from + 1] as number
   if ((a === 0 && b < 0x80) || (a === 0xff && b >= 0x80)) throw new DerError('integer not minimal')
 }
 
@@ -248,7 +252,8 @@ export function wholeBits(element: Der | undefined): Buffer {
 
 /** Two digits of a time. */
 function twoDigits(text: Buffer, at: number): number {
-  const [high, low] = [(text[at] ?? 0) - 0x30, (text[at + 1] ?? 0) - 0x30]
+  const high = (text[at] ?? 0) - 0x30
+  const low = (text[at + 1] ?? 0) - 0x30
   if (high < 0 || high > 9 || low < 0 || low > 9) throw new DerError('time malformed')
   return high * 10 + low
 }
@@ -256,8 +261,11 @@ function twoDigits(text: Buffer, at: number): number {
 /** Unix ms of `MMDDHHMMSSZ` at `at` and nothing behind it; throws for what no calendar has. */
 function momentOf(text: Buffer, at: number, year: number): number {
   if (text.length !== at + 11 || text[at + 10] !== 0x5a) throw new DerError('time malformed')
-  const [month, day, hour] = [twoDigits(text, at), twoDigits(text, at + 2), twoDigits(text, at + 4)]
-  const [minute, second] = [twoDigits(text, at + 6), twoDigits(text, at + 8)]
+  const month = twoDigits(text, at)
+  const day = twoDigits(text, at + 2)
+  const hour = twoDigits(text, at + 4)
+  const minute = twoDigits(text, at + 6)
+  const second = twoDigits(text, at + 8)
   // Date.UTC takes years before 100 for 19xx.
   if (year < 100 || !hasDay(year, month, day) || hour > 23 || minute > 59 || second > 59) {
     throw new DerError('no such time')

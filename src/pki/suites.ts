@@ -2,17 +2,7 @@
 // (PROTOCOL section 6). Whatever is signed is signed in one suite throughout.
 import { hash, verify } from 'node:crypto'
 import { sha256 } from '../base/bytes.ts'
-import {
-  childrenOf,
-  type Der,
-  DerError,
-  fixedChildren,
-  integerBytes,
-  oidHex,
-  readDer,
-  tags,
-  wholeBits,
-} from '../base/der.ts'
+import { childrenOf, type Der, fixedChildren, oidHex, readDer, tags, wholeBits } from '../base/der.ts'
 import { checkP256, importP256Spki } from '../base/p256.ts'
 import { checkSm2, importSm2Spki, sm3 } from '../base/sm2.ts'
 
@@ -42,17 +32,27 @@ const integerBytesMax = 33
 const rawBytes = 64
 const half = rawBytes / 2
 
-/** Ecdsa-Sig-Value or SM2Signature in DER and nothing else; OpenSSL alone would settle the range but not every form. */
+const shortLengthMax = 0x7f
+
+/**
+ * Ecdsa-Sig-Value or SM2Signature in DER and nothing else; OpenSSL alone would settle the range but not every form.
+ * Looked at byte by byte: each card has three.
+ */
 function isDerSignature(signature: Buffer): boolean {
-  try {
-    const parts = childrenOf(readDer(signature), tags.sequence).map(integerBytes)
-    return (
-      parts.length === 2 && parts.every((part) => part.length <= integerBytesMax && part.readUInt8(0) < 0x80)
-    )
-  } catch (error) {
-    if (error instanceof DerError) return false
-    throw error
-  }
+  const { length } = signature
+  if (length > shortLengthMax || signature[0] !== tags.sequence || signature[1] !== length - 2) return false
+  const second = endOfPositive(signature, 2)
+  return second > 0 && endOfPositive(signature, second) === length
+}
+
+/** Where the minimal INTEGER at `at` ends, which is not negative and not too long; 0: there is none. */
+function endOfPositive(bytes: Buffer, at: number): number {
+  const length = bytes[at + 1] ?? 0
+  if (bytes[at] !== tags.integer || length === 0 || length > integerBytesMax) return 0
+  const first = bytes[at + 2] ?? 0xff
+  const isPadded = first === 0 && length > 1 && (bytes[at + 3] ?? 0) < 0x80
+  const end = at + 2 + length
+  return first >= 0x80 || isPadded || end > bytes.length ? 0 : end
 }
 
 /** r||s as SEQUENCE of two INTEGERs: node:crypto reads SM2 signatures in no other form. */
