@@ -34,15 +34,7 @@ export function openOwnCertificates(
 }
 
 /** Certificates that are read at the start and in use until the end of the process. */
-const fixed = [
-  'gateway-ca',
-  'carrier-ca',
-  'bureau-ca',
-  'bureau-client',
-  'sam-ca',
-  'sam-client',
-  'card-issuer',
-]
+const fixed = ['gateway-ca', 'carrier-ca', 'bureau-ca', 'bureau-client', 'sam-ca', 'sam-client']
 
 /** Ends, Unix ms, of those that are there: nobody needs the gateway CA beside its gateway. */
 export function readEnds(directory: string): Record<string, number> {

@@ -37,7 +37,7 @@ export const errorTable = {
   refused: row(422, 'never', 'This is not allowed as things stand'),
   receipt_pending: row(425, 'same', 'The answer is recorded and not yet in a published checkpoint'),
   registry_stale: row(503, 'same', 'The registry cannot be read in time'),
-  trust_stale: row(503, 'same', 'The revocation list of the card issuer is not fresh'),
+  trust_stale: row(503, 'same', 'What is known of card issuers is not current'),
   sam_unavailable: row(503, 'same', 'The SAM service did not answer in time'),
   bureau_unavailable: row(503, 'same', 'The bureau did not answer in time'),
   ledger_unavailable: row(503, 'same', 'The answer could not be recorded'),
