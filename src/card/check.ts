@@ -62,7 +62,7 @@ export function createCardVerifier(given: {
 }): ChipVerifier {
   const { suite, takeTurn } = given
   const memo = new Memo()
-  return (reading, { context, nowMs }) => {
+  const verify: ChipVerifier = (reading, { context, nowMs }) => {
     const trust = given.trust()
     memo.under(trust)
     const sodName = nameOf(reading.sod)
@@ -73,8 +73,15 @@ export function createCardVerifier(given: {
       check.signer = proven.signer
     }
     const due = proven ? stepsOfKnown : steps
-    return takeTurn ? runStepsInTurns(due, check, takeTurn) : runSteps(due, check)
+    if (!takeTurn) return runSteps(due, check)
+    const isCurrent = () => given.trust() === trust
+    return runStepsInTurns(due, check, {
+      takeTurn,
+      isCurrent,
+      again: () => verify(reading, { context, nowMs }),
+    })
   }
+  return verify
 }
 
 const stepsOfKnown = steps.filter((step) => !step.once)

@@ -26,18 +26,28 @@ export function runSteps<C extends Checked>(steps: readonly Step<C>[], check: C)
   return { refusal: 0, card: check.person as VerifiedCard }
 }
 
-/** The same, with others' work between its signatures. What it remembers is of the trust that it began under. */
+type InTurns = {
+  takeTurn: TakeTurn
+  /** Whether what was trusted at the start still is. */
+  isCurrent(): boolean
+  again(): CardVerdict | Promise<CardVerdict>
+}
+
+/**
+ * The same, with others' work between its signatures. Waiting takes time: what was found right under a trust that has
+ * changed since is looked at again under the new one, so that a revocation bites whoever waits.
+ */
 export async function runStepsInTurns<C extends Checked>(
   steps: readonly Step<C>[],
   check: C,
-  takeTurn: TakeTurn,
+  { takeTurn, isCurrent, again }: InTurns,
 ): Promise<CardVerdict> {
   for (const step of steps) {
     if (step.slow) await takeTurn()
     const found = runStep(step, check)
     if (found !== 0) return refused(check, found)
   }
-  return { refusal: 0, card: check.person as VerifiedCard }
+  return isCurrent() ? { refusal: 0, card: check.person as VerifiedCard } : again()
 }
 
 const refused = ({ person }: Checked, found: number): CardVerdict => ({

@@ -108,11 +108,18 @@ export function createPassportVerifier(given: {
 }): ChipVerifier {
   const { takeTurn } = given
   const known = new KnownSigners()
-  return (reading, { context, nowMs }) => {
+  const verify: ChipVerifier = (reading, { context, nowMs }) => {
     const trust = given.trust()
     const check: Check = { reading, context, nowMs, trust, known: known.under(trust) }
-    return takeTurn ? runStepsInTurns(steps, check, takeTurn) : runSteps(steps, check)
+    if (!takeTurn) return runSteps(steps, check)
+    const isCurrent = () => given.trust() === trust
+    return runStepsInTurns(steps, check, {
+      takeTurn,
+      isCurrent,
+      again: () => verify(reading, { context, nowMs }),
+    })
   }
+  return verify
 }
 
 /** Row 7: strict DER, all the way down. */
