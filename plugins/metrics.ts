@@ -1,4 +1,5 @@
-// Counts and durations, in a registry of this process. Label sets are closed; no label names anyone.
+// Counts and durations, in a registry of this process; those of several workers are added up, unless a gauge says
+// otherwise. Label sets are closed; no label names anyone.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
@@ -60,6 +61,7 @@ export function createMetrics() {
       name: 'vouchsafe_ready_parts',
       help: '1 for each part that is ready',
       labelNames: ['part'],
+      aggregator: 'min',
       registers,
     }),
   }
@@ -76,22 +78,26 @@ const createWarnings = (registers: Registry[]) => ({
   cardListsStale: new Gauge({
     name: 'vouchsafe_card_lists_stale',
     help: 'Card issuers without a fresh revocation list: their cards get 503 trust_stale',
+    aggregator: 'max',
     registers,
   }),
   cardTrustEnd: new Gauge({
     name: 'vouchsafe_card_trust_end_seconds',
     help: 'When the signed list of card issuers ends, Unix time',
+    aggregator: 'min',
     registers,
   }),
   carriersEnding: new Gauge({
     name: 'vouchsafe_carriers_ending',
     help: 'Certificates of carriers that end, and reviews of carriers that are due, within this time',
     labelNames: ['what', 'within'],
+    aggregator: 'max',
     registers,
   }),
   revocationsWaiting: new Gauge({
     name: 'vouchsafe_revocations_waiting',
     help: 'Changes of the bureau whose tokens were not looked for yet; introspection waits for them',
+    aggregator: 'max',
     registers,
   }),
   alerts: new Counter({
@@ -110,12 +116,14 @@ const createWarnings = (registers: Registry[]) => ({
     name: 'vouchsafe_certificate_expiry_seconds',
     help: 'When a certificate in use by the gateway ends, Unix time',
     labelNames: ['certificate'],
+    aggregator: 'min',
     registers,
   }),
   certificatesEnding: new Gauge({
     name: 'vouchsafe_certificates_ending',
     help: 'How many certificates in use by the gateway end within this time; those within less are among them',
     labelNames: ['within'],
+    aggregator: 'max',
     registers,
   }),
 })
@@ -125,6 +133,9 @@ export const statusOf = (reply: FastifyReply) =>
   reply.raw.writableFinished ? String(reply.statusCode) : 'cut'
 
 export type Metrics = ReturnType<typeof createMetrics>
+
+/** Of one worker, to be added up with those of others. */
+export type MetricValues = Awaited<ReturnType<Registry['getMetricsAsJSON']>>
 
 export default fp<{ metrics: Metrics }>(
   async (app, { metrics }) => {

@@ -1,30 +1,39 @@
 // The carrier listener: mTLS with the revocation list of its CA, both followed in their files. Newer ones count for
 // handshakes at once, tickets of before are of no use after, and who is turned away is told with a cause.
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Server, TLSSocket } from 'node:tls'
 import type { Metrics } from '../plugins/metrics.ts'
 import { buildCarrierApp, type CarrierRoutes, type Common } from './app.ts'
+import { sha256, u64 } from './base/bytes.ts'
 import type { Config } from './base/config.ts'
 import { readPem } from './base/pem.ts'
 import { type FollowedPair, tlsFloor } from './listener-tls.ts'
 import { loadAnchors } from './pki/anchors.ts'
 import { type CertificateCause, causeOfHandshake, causes, causeWords } from './pki/causes.ts'
 import { printSerial } from './pki/client-certificate.ts'
+import { lastOfKinds } from './registry/changes.ts'
 import type { RegistryReader } from './registry/reader.ts'
+import type { RegistryDb } from './registry/schema.ts'
 import { followRevocations } from './revocation-list.ts'
+import { setTicketKeys } from './ticket-keys.ts'
 
-const ticketKeyBytes = 48
 /** Changes of the registry after which a ticket from before must open nothing. */
-const endsTickets: readonly string[] = ['carrier', 'certificate']
+const endsTickets = ['carrier', 'certificate'] as const
 
-type Given = { common: Common; registry: RegistryReader; own: FollowedPair; routes: CarrierRoutes }
+type Given = {
+  common: Common
+  db: RegistryDb
+  registry: RegistryReader
+  own: FollowedPair
+  ticketSecret: Buffer
+  routes: CarrierRoutes
+}
 
 /** @param closers takes what must be closed, in order */
 export async function openCarrierApp(
   { config, log }: { config: Config; log: Common['log'] },
-  { common, registry, own, routes }: Given,
+  { common, db, registry, own, ticketSecret, routes }: Given,
   closers: (() => unknown)[],
 ): Promise<{ app: Awaited<ReturnType<typeof buildCarrierApp>>; isListFresh(): boolean }> {
   const file = (name: string) => join(config.VOUCHSAFE_CERTS, name)
@@ -49,7 +58,13 @@ export async function openCarrierApp(
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
     refused.tell(causeOfHandshake(socket.authorizationError, error.code))
   })
-  const endTickets = () => server.setTicketKeys(randomBytes(ticketKeyBytes))
+  let lastSeq = await lastOfKinds(db, endsTickets)
+  const endTickets = () =>
+    setTicketKeys(server, ticketSecret, 'carrier', [
+      sha256(own.current().cert),
+      sha256(Buffer.from(list.pem())),
+      u64(lastSeq),
+    ])
   const renew = () => {
     server.setSecureContext({ ...tls(), ...tlsFloor })
     endTickets() // A new context has new keys by itself; that nothing else is true is not left to it.
@@ -57,7 +72,12 @@ export async function openCarrierApp(
   renew() // With what came while the listener was built.
   closers.push(list.onChange(renew))
   closers.push(own.onChange(renew))
-  closers.push(registry.onChange(({ kind }) => endsTickets.includes(kind) && endTickets()))
+  const stop = registry.onChange(({ kind, seq }) => {
+    if (!endsTickets.some((ends) => ends === kind)) return
+    lastSeq = seq
+    endTickets()
+  })
+  closers.push(stop)
   return { app, isListFresh: () => list.current().isFresh(common.clock.now()) }
 }
 

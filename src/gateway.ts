@@ -1,7 +1,8 @@
 // One gateway process: opens its resources, builds the three listeners over them, closes all in reverse.
 // Development conveniences (PKI, bureau mock, first operator) are serve.ts's, not this file's.
-import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import type { AddressInfo, ListenOptions } from 'node:net'
+import type { FastifyInstance, FastifyListenOptions } from 'fastify'
 import { buildDeviceApp, buildOperatorApp, type Common } from './app.ts'
 import type { Clock } from './base/clock.ts'
 import type { Config } from './base/config.ts'
@@ -15,6 +16,8 @@ import { checkOperator } from './registry/operators.ts'
 import { type RegistryDb, RegistryError } from './registry/schema.ts'
 import { type Context, openResources, type Resources } from './resources.ts'
 import type { Issuing } from './routes/admission.ts'
+import { inAll } from './routes/health.ts'
+import type { Ports, Siblings } from './siblings.ts'
 import { createIntrospection } from './token/introspect.ts'
 import { tellingYes } from './token-revocations.ts'
 
@@ -22,15 +25,17 @@ export type Gateway = {
   device: FastifyInstance
   carrier: FastifyInstance
   operator: FastifyInstance
-  listen(): Promise<{ device: number; carrier: number; operator: number }>
+  listen(): Promise<Ports>
   close(): Promise<void>
+  /** Of this process alone. */
   readiness(): Record<string, boolean>
   warnings: readonly string[]
   /** What receipts are checked with. */
   ledgerVkey: string
 }
 
-export type GatewayOptions = Context
+/** `siblings`: the other workers of this gateway, if there are any. They listen on the same ports. */
+export type GatewayOptions = Context & { siblings?: Siblings }
 
 /** Opens everything that a gateway needs. What was opened is closed again if a later part fails. */
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
@@ -53,11 +58,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 }
 
 async function openParts(
-  context: Context,
+  context: GatewayOptions,
   closers: (() => unknown)[],
   closeAll: () => Promise<void>,
 ): Promise<Gateway> {
-  const { config, clock, log } = context
+  const { config, clock, log, siblings } = context
   const resources = await openResources(context, closers)
   const { registry, ledger, revocations, keyring, store, trust, directory, metrics } = resources
   const readiness = () => ({
@@ -71,26 +76,38 @@ async function openParts(
   })
   const common = { log, clock, metrics, inFlightMax: config.IN_FLIGHT_MAX }
   const own = openOwnCertificates(context, metrics, closers)
-  const device = await openDeviceApp(context, resources, { common, own })
-  const carrier = await openCarrierListener(context, resources, { common, own, closers })
+  const ticketSecret = siblings?.secret ?? randomBytes(32)
+  const device = await openDeviceApp(context, resources, { common, own, ticketSecret })
+  const carrier = await openCarrierListener(context, resources, { common, own, ticketSecret, closers })
   const { db } = resources
+  siblings?.reportWith(async () => {
+    const ready = readiness()
+    for (const [part, up] of Object.entries(ready)) metrics.ready.set({ part }, up ? 1 : 0)
+    return { ready, metrics: await metrics.registry.getMetricsAsJSON() }
+  })
+  const others = async () => (await siblings?.reports()) ?? []
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),
-    readiness,
+    readiness: async () => inAll([readiness(), ...(await others()).map(({ ready }) => ready)]),
+    others: async () => (await others()).map((report) => report.metrics),
     bundles: { ledger },
     admission: { db, clock, issuing: issuingOf(db, config) },
   })
   for (const app of [device, carrier.app, operator]) closers.push(() => app.close())
   const apps = { device, carrier: carrier.app, operator }
-  const listen = () => listenAll(apps, config)
+  const listen = () => listenAll(apps, config, siblings !== undefined)
   const { warnings, ledgerVkey } = resources
   return { ...apps, listen, close: closeAll, readiness, warnings, ledgerVkey }
 }
 
-type Shared = { common: Common; own: FollowedPair }
+type Shared = { common: Common; own: FollowedPair; ticketSecret: Buffer }
 
 /** Readers through the courier app. */
-async function openDeviceApp({ config, clock, log }: Context, resources: Resources, { common, own }: Shared) {
+async function openDeviceApp(
+  { config, clock, log }: Context,
+  resources: Resources,
+  { common, own, ticketSecret }: Shared,
+) {
   const { db, ledger, revocations, directory, metrics, nodes, quotas } = resources
   const misuse = { log, suspendDevice: suspendMisused(db, clock) }
   const parts = {
@@ -111,7 +128,7 @@ async function openDeviceApp({ config, clock, log }: Context, resources: Resourc
       ledger,
     },
   })
-  renewWith(app.server, own)
+  renewWith(app.server, own, ticketSecret)
   return app
 }
 
@@ -119,7 +136,7 @@ async function openDeviceApp({ config, clock, log }: Context, resources: Resourc
 function openCarrierListener(
   context: Context,
   resources: Resources,
-  { common, own, closers }: Shared & { closers: (() => unknown)[] },
+  { common, own, ticketSecret, closers }: Shared & { closers: (() => unknown)[] },
 ) {
   const { config, clock } = context
   const { db, registry, ledger, ledgerVkey, recordKeyOf, tokens, keyring, nodes, quotas, revocations } =
@@ -134,7 +151,7 @@ function openCarrierListener(
     ...{ ledger, recordKeyOf, introspection, db, clock, registry, ledgerVkey, quotas },
     ...{ jwks: tokens.jwks, perSecond: config.CARRIER_API_RATE, nodes },
   }
-  return openCarrierApp(context, { common, registry, own, routes }, closers)
+  return openCarrierApp(context, { common, db, registry, own, ticketSecret, routes }, closers)
 }
 
 const issuingOf = (db: RegistryDb, { VOUCHSAFE_CERTS: certsDir }: Config): Issuing => ({
@@ -153,10 +170,19 @@ const suspendMisused = (db: RegistryDb, clock: Clock) => async (id: Buffer, reas
   }
 }
 
-async function listenAll(apps: Pick<Gateway, 'device' | 'carrier' | 'operator'>, config: Config) {
-  await apps.device.listen({ host: config.DEVICE_HOST, port: config.DEVICE_PORT })
-  await apps.carrier.listen({ host: config.CARRIER_HOST, port: config.CARRIER_PORT })
-  await apps.operator.listen({ host: config.OPERATOR_HOST, port: config.OPERATOR_PORT })
+/** @param reusePort the kernel deals connections to all processes that listen so (SO_REUSEPORT) */
+async function listenAll(
+  apps: Pick<Gateway, 'device' | 'carrier' | 'operator'>,
+  config: Config,
+  reusePort: boolean,
+): Promise<Ports> {
+  const listen = (app: FastifyInstance, host: string, port: number) => {
+    const options: ListenOptions = { host, port, reusePort }
+    return app.listen(options as FastifyListenOptions) // Its type lacks what it hands on to net.Server.
+  }
+  await listen(apps.device, config.DEVICE_HOST, config.DEVICE_PORT)
+  await listen(apps.carrier, config.CARRIER_HOST, config.CARRIER_PORT)
+  await listen(apps.operator, config.OPERATOR_HOST, config.OPERATOR_PORT)
   const portOf = (app: FastifyInstance) => (app.server.address() as AddressInfo).port
   return { device: portOf(apps.device), carrier: portOf(apps.carrier), operator: portOf(apps.operator) }
 }

@@ -4,8 +4,10 @@ import { constants, createPrivateKey, type KeyObject, X509Certificate } from 'no
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSecureContext, type Server } from 'node:tls'
+import { sha256 } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
 import { followFiles } from './followed-files.ts'
+import { setTicketKeys } from './ticket-keys.ts'
 
 /** PEM; the certificate may be followed by those above it. */
 export type Pair = { cert: Buffer; key: Buffer }
@@ -113,8 +115,12 @@ export function followPair(options: { directory: string; clock: Clock; log: Log 
 }
 
 /** Puts each new pair into a listener that needs nothing more, and the one that came while it was built. */
-export function renewWith(server: unknown, pair: FollowedPair): void {
-  const renew = () => (server as Server).setSecureContext({ ...pair.current(), ...tlsFloor })
+export function renewWith(server: unknown, pair: FollowedPair, ticketSecret: Buffer): void {
+  const renew = () => {
+    const { cert, key } = pair.current()
+    ;(server as Server).setSecureContext({ cert, key, ...tlsFloor })
+    setTicketKeys(server, ticketSecret, 'device', [sha256(cert)])
+  }
   renew()
   pair.onChange(renew)
 }

@@ -3,20 +3,40 @@ import type { ChildProcess } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import closeWithGrace from 'close-with-grace'
 import { systemClock } from './base/clock.ts'
-import { type Config, readConfig } from './base/config.ts'
+import { type Config, ConfigError, childEnvironment, readConfig } from './base/config.ts'
 import { createLog } from './base/log.ts'
 import { demoDeviceFile, type FirstStart, prepareDevelopment, startBureauMock } from './development.ts'
 import type { Gateway } from './gateway.ts'
 import { assertFiles, makeDataFolder } from './required-files.ts'
+import type { Ports } from './siblings.ts'
 import { memoryStoreWarning } from './store/memory.ts'
 
 type Print = (line: string) => void
 
+export const serveHelp = `vouchsafe serve: runs the gateway
+
+  npm start                             one process, with an embedded store
+  REDIS_URL=redis://127.0.0.1:6379 npm start -- --workers 4
+
+--workers N is the same as WORKERS=N: so many processes on the same ports, over one ledger. They need a Redis. One that
+dies is replaced. All other settings are variables: docs/API.md lists them.`
+
+/** The arguments as settings. @throws ConfigError for any that is not known */
+function settingsOf(args: readonly string[]): Record<string, string> {
+  try {
+    const { workers } = parseArgs({ args: [...args], options: { workers: { type: 'string' } } }).values
+    return workers === undefined ? {} : { WORKERS: workers }
+  } catch (error) {
+    throw new ConfigError([`${(error as Error).message} Fix: see "vouchsafe serve --help".`])
+  }
+}
+
 /** Runs the gateway until a signal. Throws ConfigError; anything else that fails at start is thrown too. */
-export async function serve(print: Print): Promise<void> {
-  const read = readConfig()
+export async function serve(args: readonly string[], print: Print): Promise<void> {
+  const read = readConfig(childEnvironment(settingsOf(args)))
   assertFiles(read)
   makeDataFolder(read)
   const development = read.VOUCHSAFE_MODE === 'development'
@@ -29,25 +49,43 @@ export async function serve(print: Print): Promise<void> {
     : undefined
   if (first?.operator) printOperator(print, first.operator)
   const starting = read.BUREAU_URL === '' ? startBureauMock(read.VOUCHSAFE_CERTS) : undefined
-  const loading = import('./gateway.ts') // While the mock starts: each takes a core.
+  // While the mock starts: each takes a core.
+  const loading = read.WORKERS > 1 ? import('./primary.ts') : import('./gateway.ts')
   const mock = await starting
   const config: Config = mock ? { ...read, BUREAU_URL: mock.url } : read
   const log = createLog(config.LOG_LEVEL)
-  let gateway: Gateway | undefined
+  let gateway: Pick<Gateway, 'close'> | undefined
   closeWithGrace({ delay: 10_000, logger: false }, async ({ err }) => {
     if (err) log.fatal({ err }, 'gateway failed')
     await gateway?.close()
     await endChild(mock?.process)
   })
   try {
-    const { openGateway } = await loading
-    gateway = await openGateway({ config, clock: systemClock, log })
-    const ports = await gateway.listen()
-    const { warnings, ledgerVkey } = gateway
+    const opened = await open(await loading, { config, log })
+    gateway = opened
+    const { ports, warnings, ledgerVkey } = opened
     printStart(print, { config, ports, first, mocked: mock !== undefined, warnings, ledgerVkey })
   } catch (error) {
     await gateway?.close()
     await endChild(mock?.process)
+    throw error
+  }
+}
+
+type Opened = Pick<Gateway, 'close' | 'warnings' | 'ledgerVkey'> & { ports: Ports }
+
+/** In this process, or in several that share its ports. Resolves when they listen. */
+async function open(
+  module: typeof import('./gateway.ts') | typeof import('./primary.ts'),
+  { config, log }: { config: Config; log: ReturnType<typeof createLog> },
+): Promise<Opened> {
+  if ('openWorkers' in module) return module.openWorkers({ config, log })
+  const gateway = await module.openGateway({ config, clock: systemClock, log })
+  try {
+    const { close, warnings, ledgerVkey } = gateway
+    return { ports: await gateway.listen(), close, warnings, ledgerVkey }
+  } catch (error) {
+    await gateway.close()
     throw error
   }
 }
@@ -68,7 +106,7 @@ function printOperator(print: Print, { name, secret }: { name: string; secret: s
 
 type Started = {
   config: Config
-  ports: { device: number; carrier: number; operator: number }
+  ports: Ports
   first: FirstStart | undefined
   mocked: boolean
   warnings: readonly string[]
@@ -87,6 +125,7 @@ function printStart(print: Print, started: Started): void {
   print(`  operator listener  http://${config.OPERATOR_HOST}:${ports.operator}   /health/ready, /metrics`)
   print(`  gateway CA         ${ca}`)
   print(`                     SHA-256 ${fingerprint}`)
+  if (config.WORKERS > 1) print(`  workers            ${config.WORKERS}, on the same ports`)
   print(`  bureau             ${config.BUREAU_URL}${mocked ? ' (mocked, started beside the gateway)' : ''}`)
   print(`  store              ${config.REDIS_URL === '' ? 'embedded, in memory' : 'Redis'}`)
   if (config.REDIS_URL === '') print(`                     ${memoryStoreWarning}`)

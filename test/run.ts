@@ -12,5 +12,10 @@ t.jobs = 3
 t.setTimeout(0)
 const env = { ...process.env, TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1_000) }
 for (const file of files) {
-  void t.spawn(process.execPath, ['--no-warnings', file], { buffered: true, timeout: FILE_TIMEOUT_MS, env }, file)
+  void t.spawn(
+    process.execPath,
+    ['--no-warnings', file],
+    { buffered: true, timeout: FILE_TIMEOUT_MS, env },
+    file,
+  )
 }

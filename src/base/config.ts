@@ -294,12 +294,6 @@ function faultsBetween(config: Config): string[] {
         'Fix: set REDIS_URL, or WORKERS to 1.',
     )
   }
-  if (config.WORKERS > 1) {
-    faults.push(
-      `WORKERS = ${config.WORKERS} (from the environment): this release runs one process. ` +
-        'Fix: set WORKERS to 1, and start more gateways on other ports.',
-    )
-  }
   if (config.VOUCHSAFE_MODE === 'production' && config.REDIS_URL === '') {
     faults.push(
       'REDIS_URL is empty (the default) and VOUCHSAFE_MODE is production: the embedded store forgets its ' +

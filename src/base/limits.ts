@@ -119,6 +119,11 @@ export const limits = {
   /** Of one process, where there is no Redis or it is lost. */
   countedDevicesMax: 10_000,
   countedPeopleMax: 200_000,
+  // Workers
+  workerRestartMsMin: 250,
+  workerRestartMsMax: 8000,
+  /** A worker that says nothing for so long is left out of health and metrics. */
+  workerReportMsMax: 1000,
   // Store
   nodeBeatMs: 2000,
   nodeLifeMs: 10_000,

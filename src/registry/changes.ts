@@ -161,6 +161,17 @@ export async function seqOfChange(
   return row && Number(row.seq)
 }
 
+/** Seq of the last change of one of these kinds, 0 if there is none. Reads back to it from the end. */
+export async function lastOfKinds(db: RegistryDb, kinds: readonly ChangeKind[]): Promise<number> {
+  const row = await db
+    .selectFrom('changes')
+    .select('seq')
+    .where('kind', 'in', kinds)
+    .orderBy('seq', 'desc')
+    .executeTakeFirst()
+  return Number(row?.seq ?? 0)
+}
+
 /** Seq of the last change, 0 if there is none. */
 export async function headOfChanges(db: RegistryDb): Promise<number> {
   const row = await db.selectFrom('counters').select('value').where('name', '=', 'changes').executeTakeFirst()

@@ -5,16 +5,22 @@ import { type TBoolean, Type } from 'typebox'
 /** What a gateway needs to serve a request. */
 const parts = ['store', 'ledger', 'feed', 'registry', 'keys', 'trust', 'directory'] as const
 
+export type Parts = Record<(typeof parts)[number], boolean>
+
 /** Whether each part could serve a request now. */
-export type Readiness = () => Record<(typeof parts)[number], boolean>
+export type Readiness = () => Parts | Promise<Parts>
+
+/** What all of several workers could serve. */
+export const inAll = (each: readonly Parts[]): Parts =>
+  Object.fromEntries(parts.map((part) => [part, each.every((one) => one[part])])) as Parts
 
 const closed = { additionalProperties: false }
-const Parts = Type.Object(
+const PartsSchema = Type.Object(
   Object.fromEntries(parts.map((part) => [part, Type.Boolean()])) as Record<(typeof parts)[number], TBoolean>,
   closed,
 )
 const Live = Type.Object({ live: Type.Boolean() }, closed)
-const Ready = Type.Object({ ready: Type.Boolean(), parts: Parts }, closed)
+const Ready = Type.Object({ ready: Type.Boolean(), parts: PartsSchema }, closed)
 
 const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, { readiness }) => {
   app.get(
@@ -32,7 +38,7 @@ const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, 
       },
     },
     async (_, reply) => {
-      const now = readiness()
+      const now = await readiness()
       const ready = Object.values(now).every(Boolean)
       return reply.code(ready ? 200 : 503).send({ ready, parts: now })
     },

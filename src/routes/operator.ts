@@ -1,7 +1,8 @@
 // Routes of the operator listener beside health: metrics, for a named operator of a reading role.
+import { Registry } from '@prometheus-io/client'
 import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
-import type { Metrics } from '../../plugins/metrics.ts'
+import type { Metrics, MetricValues } from '../../plugins/metrics.ts'
 import type {} from '../../plugins/operator-auth.ts'
 import type { Clock } from '../base/clock.ts'
 import { warnings } from '../pki/ending.ts'
@@ -10,7 +11,14 @@ import type { RegistryDb } from '../registry/schema.ts'
 import type { Readiness } from './health.ts'
 import { problems } from './schemas.ts'
 
-export type MetricsRoutes = { metrics: Metrics; readiness: Readiness; db: RegistryDb; clock: Clock }
+export type MetricsRoutes = {
+  metrics: Metrics
+  readiness: Readiness
+  /** Metrics of the other workers of this gateway. */
+  others: () => Promise<MetricValues[]>
+  db: RegistryDb
+  clock: Clock
+}
 
 /** How much of what carriers hold ends soon; what has ended already is not soon. */
 async function countEnding({ metrics, db, clock }: MetricsRoutes): Promise<void> {
@@ -23,7 +31,7 @@ async function countEnding({ metrics, db, clock }: MetricsRoutes): Promise<void>
 }
 
 const routes: FastifyPluginAsync<MetricsRoutes> = async (app, options) => {
-  const { metrics, readiness } = options
+  const { metrics, readiness, others } = options
   app.get(
     '/metrics',
     {
@@ -37,9 +45,14 @@ const routes: FastifyPluginAsync<MetricsRoutes> = async (app, options) => {
       },
     },
     async (_, reply) => {
-      for (const [part, up] of Object.entries(readiness())) metrics.ready.set({ part }, up ? 1 : 0)
+      for (const [part, up] of Object.entries(await readiness())) metrics.ready.set({ part }, up ? 1 : 0)
       await countEnding(options)
-      return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics())
+      const elsewhere = await others()
+      const all =
+        elsewhere.length === 0
+          ? metrics.registry
+          : Registry.aggregate([await metrics.registry.getMetricsAsJSON(), ...elsewhere])
+      return reply.type(metrics.registry.contentType).send(await all.metrics())
     },
   )
 }

@@ -1,0 +1,159 @@
+// The primary of a gateway of several workers: starts them on the same ports, replaces one that died, passes their
+// reports on. It serves nothing and holds no key but the secret that their ticket keys are derived from.
+import { type ChildProcess, fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { type Config, childEnvironment } from './base/config.ts'
+import { limits } from './base/limits.ts'
+import type { FromWorker, Ports, Report, ToWorker } from './siblings.ts'
+
+type Log = Record<'info' | 'error', (fields: unknown, message: string) => void>
+
+export type Primary = {
+  ports: Ports
+  warnings: readonly string[]
+  ledgerVkey: string
+  close(): Promise<void>
+}
+
+type Started = Pick<Primary, 'ports' | 'warnings' | 'ledgerVkey'>
+type Worker = { process: ChildProcess; ended: Promise<void>; ready: boolean }
+
+const main = fileURLToPath(new URL('./worker.ts', import.meta.url))
+
+/**
+ * Starts `config.WORKERS` workers and resolves when all listen.
+ * @throws Error if one does not start: then none stays; a worker that dies later is replaced
+ */
+export async function openWorkers(options: { config: Config; log: Log }): Promise<Primary> {
+  const { config, log } = options
+  const secret = randomBytes(32)
+  const workers = new Set<Worker>()
+  let ports: Ports = {
+    device: config.DEVICE_PORT,
+    carrier: config.CARRIER_PORT,
+    operator: config.OPERATOR_PORT,
+  }
+  let closing = false
+  let restartMs: number = limits.workerRestartMsMin
+
+  const post = (worker: Worker, message: ToWorker) => worker.process.connected && worker.process.send(message)
+  const gather = createGathering(workers, post)
+
+  async function start(): Promise<Started> {
+    const { device, carrier, operator } = ports
+    const env = childEnvironment({
+      BUREAU_URL: config.BUREAU_URL,
+      ...{ DEVICE_PORT: `${device}`, CARRIER_PORT: `${carrier}`, OPERATOR_PORT: `${operator}` },
+    })
+    const child = fork(main, { serialization: 'advanced', env })
+    const worker: Worker = {
+      process: child,
+      ready: false,
+      ended: new Promise((resolve) => child.once('exit', () => resolve())),
+    }
+    workers.add(worker)
+    const started = new Promise<Started>((resolve, reject) => {
+      let fault = 'it ended before it listened'
+      child.on('message', (message: FromWorker) => {
+        if (message.kind === 'ready') {
+          worker.ready = true
+          resolve(message)
+        } else if (message.kind === 'failed') fault = message.message
+        else gather.take(worker, message)
+      })
+      child.once('exit', (code, signal) => {
+        workers.delete(worker)
+        reject(new Error(fault))
+        if (worker.ready && !closing) void replace({ pid: child.pid, code, signal })
+      })
+    })
+    post(worker, { kind: 'start', secret })
+    return started
+  }
+
+  /** Until one starts: what ended the last may end the next too, so the pause between tries grows. */
+  async function replace(dead: Record<string, unknown>): Promise<void> {
+    log.error(dead, 'worker died')
+    while (!closing) {
+      await sleep(restartMs)
+      restartMs = Math.min(restartMs * 2, limits.workerRestartMsMax)
+      if (closing) return
+      try {
+        await start()
+        log.info({ workers: workers.size }, 'worker replaced')
+        setTimeout(() => {
+          restartMs = limits.workerRestartMsMin
+        }, limits.workerRestartMsMax).unref()
+        return
+      } catch (err) {
+        log.error({ err }, 'worker not replaced')
+      }
+    }
+  }
+
+  async function close(): Promise<void> {
+    closing = true
+    for (const { process } of workers) process.kill('SIGTERM')
+    await Promise.all([...workers].map(({ ended }) => ended))
+  }
+
+  try {
+    await assertFree(config)
+    const first = await start() // Ports that were any are known then.
+    ports = first.ports
+    await Promise.all(Array.from({ length: config.WORKERS - 1 }, start))
+    const { warnings, ledgerVkey } = first
+    return { ports, warnings, ledgerVkey, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Passes a question for reports on to the others, and what came of it in time back to who asked. */
+function createGathering(workers: Set<Worker>, post: (worker: Worker, message: ToWorker) => unknown) {
+  let lastId = 0
+  const asked = new Map<number, (report: Report) => void>()
+
+  function reportOf(worker: Worker): Promise<Report | undefined> {
+    const id = ++lastId
+    return new Promise((resolve) => {
+      const done = (report?: Report) => {
+        clearTimeout(late)
+        asked.delete(id)
+        resolve(report)
+      }
+      const late = setTimeout(done, limits.workerReportMsMax)
+      asked.set(id, done)
+      post(worker, { kind: 'report', id })
+    })
+  }
+
+  return {
+    async take(from: Worker, message: Extract<FromWorker, { kind: 'report' | 'ask' }>): Promise<void> {
+      if (message.kind === 'report') return asked.get(message.id)?.(message.report)
+      const others = [...workers].filter((worker) => worker !== from && worker.ready)
+      const reports = (await Promise.all(others.map(reportOf))).filter((report) => report !== undefined)
+      post(from, { kind: 'reports', id: message.id, reports })
+    },
+  }
+}
+
+/** Workers share their ports with whoever asks for it alike, so a port in use would not be noticed by them. */
+async function assertFree(config: Config): Promise<void> {
+  for (const [host, port] of [
+    [config.DEVICE_HOST, config.DEVICE_PORT],
+    [config.CARRIER_HOST, config.CARRIER_PORT],
+    [config.OPERATOR_HOST, config.OPERATOR_PORT],
+  ] as const) {
+    const probe = createServer()
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject)
+      probe.listen(port, host, resolve)
+    })
+    await new Promise((resolve) => probe.close(resolve))
+  }
+}
