@@ -1,7 +1,11 @@
 // Prepares load: handhelds that are logged in and requests sealed beforehand, each for a challenge of its own.
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { request } from 'node:https'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { parseBase64url } from '../src/base/bytes.ts'
 import type { Clock } from '../src/base/clock.ts'
 import { peopleCount, personAt } from '../src/bureau-mock/people.ts'
@@ -20,25 +24,42 @@ export type Place = { url: string; certsDir: string; clock: Clock }
 
 const file = (place: Place, name: string) => readFileSync(join(place.certsDir, name))
 
-export async function openHandheld(place: Place, registered: DemoDevice): Promise<Device> {
-  const reader = new Reader({
+/** The protected part of a handheld, that is not logged in. */
+export const makeReader = (place: Place, registered: DemoDevice): Reader =>
+  new Reader({
     device: parseBase64url(registered.id) as Buffer,
     deviceKey: createPrivateKey(registered.key),
     directoryKey: createPublicKey(file(place, 'directory.pub')),
     firmware: 1,
   })
+
+/** The signed directory of keys, as it is served. */
+export async function fetchDirectory(place: Place): Promise<string> {
+  const sent = request(new URL('/v1/directory', place.url), { ca: file(place, 'gateway-ca.crt') }).end()
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  if (response.statusCode !== 200) throw new Error(`The gateway has no directory (${response.statusCode}).`)
+  return text(response)
+}
+
+export async function openHandheld(place: Place, registered: DemoDevice): Promise<Device> {
   const { url, clock } = place
+  const reader = makeReader(place, registered)
   const device = new Device({ url, ca: file(place, 'gateway-ca.crt'), reader, now: () => clock.now() })
   await device.logIn()
   return device
 }
 
-/** Registers handhelds and logs them in. */
-export async function makeHandhelds(place: Place, db: RegistryDb, count: number): Promise<Device[]> {
+export async function registerHandhelds({ clock }: Pick<Place, 'clock'>, db: RegistryDb, count: number) {
   const made: DemoDevice[] = []
   for (let i = 0; i < count; i++) {
-    made.push(await registerDemoDevice(db, { carrier: 'swift-crane', outlet: 'harbour', clock: place.clock }))
+    made.push(await registerDemoDevice(db, { carrier: 'swift-crane', outlet: 'harbour', clock }))
   }
+  return made
+}
+
+/** Registers handhelds and logs them in. */
+export async function makeHandhelds(place: Place, db: RegistryDb, count: number): Promise<Device[]> {
+  const made = await registerHandhelds(place, db, count)
   return Promise.all(made.map((registered) => openHandheld(place, registered)))
 }
 

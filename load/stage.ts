@@ -14,6 +14,8 @@ export const rates = {
   CARRIER_RATE: '100000',
   ADDRESS_RATE: '1000000',
   DEVICE_REFUSALS: '0',
+  DEVICE_PEOPLE_PER_DAY: '0',
+  CARRIER_API_RATE: '1000000',
 }
 
 export async function openStage(options: { devices: number; hands: number }) {

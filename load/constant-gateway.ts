@@ -1,5 +1,6 @@
-// A gateway whose carrier listener has one route more: the same request as an introspection, answered with a constant
-// of the same size. Run by bench-introspect.ts as a process of its own; prints its port and ends with its input.
+// A gateway with one route more on each TLS listener: POST /constant, whose answer is always the same and as long as
+// that of a verification or an introspection. What a listener costs without what the gateway does. Run as a process of
+// its own; prints the listeners' addresses and ends with its input.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -9,6 +10,7 @@ import { readConfig } from '../src/base/config.ts'
 import { prepareDevelopment, startBureauMock } from '../src/development.ts'
 import { openGateway } from '../src/gateway.ts'
 import { Asked, takeForms } from '../src/routes/tokens.ts'
+import { rates } from './stage.ts'
 
 const root = process.argv[2] ?? ''
 const [dataDir, certsDir] = [join(root, 'data'), join(root, 'certs')]
@@ -18,18 +20,25 @@ const bureau = await startBureauMock(certsDir)
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
 const config = readConfig({
   ...{ VOUCHSAFE_DATA: dataDir, VOUCHSAFE_CERTS: certsDir, BUREAU_URL: bureau.url, ...anyPort },
-  CARRIER_API_RATE: '1000000',
+  ...rates,
 })
 const gateway = await openGateway({ config, clock: systemClock, log: pino({ level: 'warn' }) as never })
-const constant = JSON.stringify({ active: true, said: 'x'.repeat(470) })
+const introspected = JSON.stringify({ active: true, said: 'x'.repeat(470) })
+const json = 'application/json; charset=utf-8'
 await gateway.carrier.register(async (app) => {
   takeForms(app)
   app.post('/constant', { schema: { body: Asked }, onRequest: app.carrierAuth }, async (_, reply) =>
-    reply.type('application/json; charset=utf-8').header('cache-control', 'no-store').send(constant),
+    reply.type(json).header('cache-control', 'no-store').send(introspected),
   )
 })
-const { carrier } = await gateway.listen()
-console.log(`https://localhost:${carrier}`)
+const answered = JSON.stringify({ answer: 'yes', token: 'x'.repeat(680) })
+gateway.device.post('/constant', async (_, reply) =>
+  reply.type(json).header('cache-control', 'no-store').send(answered),
+)
+const { device, carrier } = await gateway.listen()
+console.log(
+  JSON.stringify({ device: `https://localhost:${device}`, carrier: `https://localhost:${carrier}` }),
+)
 process.stdin.resume()
 process.stdin.once('end', async () => {
   await gateway.close()

@@ -1,0 +1,64 @@
+// What the scenarios of the bench are made of, and the tables that it prints. Pure.
+import type { Primitives } from './primitives.ts'
+import { type Kind, type ScenarioName, scenarioOf } from './scenarios.ts'
+
+/** The parts of a verification with the listener's own: a constant answer to a request as long. */
+export type Parts = Primitives & { 'constant answer': number }
+type Part = keyof Parts
+
+const upToCard: readonly Part[] = ['constant answer', 'token check', 'unseal']
+const recorded: readonly Part[] = ['store call', 'ledger entry', 'token signature']
+const chip: readonly Part[] = ['chip signature, key import']
+const card: readonly Part[] = ['SOD signature', ...chip]
+
+/** The parts of each kind of request. A forged card ends at its security object; who is refused at once costs little. */
+const partsOfKind: Partial<Record<Kind, readonly Part[]>> = {
+  new: [...upToCard, ...card, ...recorded, 'bureau question'],
+  known: [...upToCard, ...chip, ...recorded],
+  forged: [...upToCard, 'SOD signature', ...recorded],
+  expired: [...upToCard, ...card, ...recorded],
+  unknown: [...upToCard, ...card, ...recorded, 'bureau question'],
+  mismatch: [...upToCard, ...card, ...recorded, 'bureau question'],
+  replayed: [...upToCard, ...card, ...recorded, 'bureau question'],
+  'revoked-device': ['constant answer', 'token check'],
+}
+
+/** How often each part is in a request of a scenario; undefined if one of its kinds has no parts here. */
+export function partsOf(name: ScenarioName): Map<Part, number> | undefined {
+  const parts = new Map<Part, number>()
+  for (const [kind, share] of Object.entries(scenarioOf(name).mix) as [Kind, number][]) {
+    const of = partsOfKind[kind === 'new-sm2' ? 'new' : kind]
+    if (!of) return undefined
+    for (const part of of) parts.set(part, (parts.get(part) ?? 0) + share)
+  }
+  return parts
+}
+
+/** Sum of a scenario's parts, CPU microseconds a request. */
+export function sumOf(name: ScenarioName, of: Parts): number {
+  let sum = 0
+  for (const [part, times] of partsOf(name) ?? []) sum += times * of[part]
+  return sum
+}
+
+/** The cost of a scenario beside its parts, as lines. */
+export function printParts(name: ScenarioName, cost: number, of: Parts): string[] {
+  const row = (what: string, micros: number, note = '') =>
+    `  ${what.padEnd(30)} ${micros.toFixed(1).padStart(8)}${note}`
+  const rows = [...(partsOf(name) ?? [])].map(([part, times]) =>
+    row(part, times * of[part], times === 1 ? '' : `   ${times.toFixed(2)} of ${of[part].toFixed(1)}`),
+  )
+  const sum = sumOf(name, of)
+  return [
+    `${name}: ${scenarioOf(name).about}`,
+    ...rows,
+    row('sum of the parts', sum),
+    row('measured', cost, `   ${(cost / sum).toFixed(2)} times the sum`),
+  ]
+}
+
+/**
+ * Share of its capacity that a server answers at twice the load, if it refuses the rest and that costs it `rho` of an
+ * answer each: of 1 = a + (2 - a) rho.
+ */
+export const goodputBound = (rho: number) => (1 - 2 * rho) / (1 - rho)

@@ -1,0 +1,221 @@
+// `npm run bench`: what verifications cost, beside what they are made of and beside peers, in one run.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
+import { startConstant } from './constant.ts'
+import { readLines } from './generator.ts'
+import { measureIntrospection, ratiosOf } from './introspection.ts'
+import { measure, type Options, type Run, sendLines } from './measure.ts'
+import { runChild } from './prepare.ts'
+import type { Primitives, PrimitivesJob } from './primitives.ts'
+import { printRun } from './report.ts'
+import type { ScenarioName } from './scenarios.ts'
+import { openSetup, type Setup } from './setup.ts'
+
+const help = `npm run bench: cost of a verification, beside its parts and its peers, in one run of at most 10 minutes
+
+  npm run bench                         everything
+  npm run bench -- --without peers      not what npm must fetch first (load/peers)
+  npm run bench -- --scale 0.3          fewer requests of each, for a look
+  npm run bench -- --out load/results/1.0.0.json
+
+Needs redis-server. Costs are CPU microseconds of the gateway's processes, from the operating system. Each part is
+measured alone, over the same requests. The last line is one JSON object: {"cold", "returning", "twinP256", "twinSm2",
+"introspect", "introspectVsOidcProvider", "p99Ms", "goodput", "workers", "bureauQuestions", "rssMb", "wrong"}; what was
+left out is null. Exit code 1 if an answer is wrong; ratios are printed, not asserted. docs/OPERATING.md says what each
+is.`
+
+const options = {
+  help: { type: 'boolean' },
+  scale: { type: 'string', default: '1' },
+  without: { type: 'string', multiple: true },
+  out: { type: 'string' },
+} as const
+const { values } = parseArgs({ options })
+const scale = Number(values.scale)
+const print = (line: string) => console.log(line)
+const connections = 32
+const atLoad = 0.7
+
+type Tally = { wrong: number; rssMb: number; costs: Record<string, Record<string, number>> }
+const tally: Tally = { wrong: 0, rssMb: 0, costs: {} }
+
+const countOf = (requests: number) => Math.max(500, Math.round(requests * scale))
+
+/** One scenario; its wrong answers count, whatever it is for. */
+async function run(
+  setup: Setup,
+  scenario: ScenarioName,
+  requests: number,
+  more: Partial<Options> = {},
+): Promise<Run> {
+  const done = await measure(setup, { scenario, connections, count: countOf(requests), receipts: 5, ...more })
+  tally.wrong += done.judgement.wrong + done.judgement.missingEntries + done.receipts.untrue
+  tally.rssMb = Math.max(tally.rssMb, ...done.rssMb)
+  return done
+}
+
+/** Told in full, and kept. */
+function tell(done: Run): Run {
+  for (const line of printRun(done)) print(line)
+  tally.costs[done.scenario] = done.cpu
+  return done
+}
+
+const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
+/** Verifications a second that the gateway took. */
+const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
+
+/** The same requests to a route with a constant answer, on the same kind of listener. */
+async function constantAnswer(setup: Setup, files: string[]): Promise<number> {
+  const gateway = await startConstant()
+  try {
+    const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
+    const target = { url: gateway.device, certsDir: gateway.certsDir, folder: setup.folder }
+    let micros = Number.NaN
+    for (let round = 0; round < 2; round++) {
+      micros = await sendLines(lines, { ...target, pid: gateway.pid, connections }) // The first warms up.
+    }
+    return micros
+  } finally {
+    await gateway.close()
+  }
+}
+
+async function partsAlone(setup: Setup, files: string[]): Promise<Parts> {
+  const constant = await constantAnswer(setup, files)
+  let found: Primitives | undefined
+  const { dataDir, certsDir, redisUrl = '', bureauUrl = '' } = setup
+  const job: PrimitivesJob = {
+    ...{ dataDir, certsDir, redisUrl, bureauUrl, files },
+    atOnce: connections,
+    rounds: 3,
+  }
+  await runChild<PrimitivesJob, { done?: Primitives }>('./primitives.ts', job, (told) => {
+    found = told.done
+  }).ended
+  if (!found) throw new Error('The parts were not measured.')
+  return { 'constant answer': constant, ...found }
+}
+
+/** Costs, latency and shedding of one process. */
+async function oneWorker() {
+  const setup = await openSetup({ workers: 1, redis: true })
+  try {
+    print('Warming up ...')
+    await run(setup, 'cold', 3000)
+    const cold = tell(await run(setup, 'cold', 6000))
+    const coldParts = await partsAlone(setup, cold.files)
+    const returning = tell(await run(setup, 'returning', 6000))
+    const returningParts = await partsAlone(setup, returning.files)
+    const sm2 = tell(await run(setup, 'sm2', 2000))
+    const sm2Parts = await partsAlone(setup, sm2.files)
+    for (const [name, done, parts] of [
+      ['cold', cold, coldParts],
+      ['returning', returning, returningParts],
+      ['sm2', sm2, sm2Parts],
+    ] as const) {
+      print('')
+      for (const line of printParts(name, gatewayCost(done), parts)) print(line)
+    }
+    for (const name of ['cached', 'mixed'] as const) {
+      const done = tell(await run(setup, name, 3000))
+      print('')
+      for (const line of printParts(name, gatewayCost(done), coldParts)) print(line)
+    }
+    for (const name of ['introspect', 'session-storm'] as const) tell(await run(setup, name, 3000))
+    const capacity = rateOf(cold)
+    const open = { connections: 256, rate: Math.round(capacity * atLoad) }
+    print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
+    const calm = tell(await run(setup, 'cold', open.rate * 10, open))
+    return {
+      cold: gatewayCost(cold) / sumOf('cold', coldParts),
+      returning: gatewayCost(returning) / sumOf('returning', returningParts),
+      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold), capacity },
+    }
+  } finally {
+    await setup.close()
+  }
+}
+
+/** What is answered at twice the load, of what could be. */
+async function overload(coldCost: number, capacity: number): Promise<number> {
+  const narrow = await openSetup({ workers: 1, redis: true, env: { IN_FLIGHT_MAX: '1' } })
+  let rho: number
+  try {
+    await run(narrow, 'refusals', 2000)
+    rho = gatewayCost(tell(await run(narrow, 'refusals', 6000))) / coldCost
+  } finally {
+    await narrow.close()
+  }
+  const setup = await openSetup({ workers: 1, redis: true })
+  try {
+    await run(setup, 'cold', 3000)
+    const rate = Math.round(capacity * 2)
+    const done = tell(await run(setup, 'overload', rate * 8, { rate, connections: 1024 }))
+    const answered = (done.judgement.micros.yes.length / done.tookMs) * 1000
+    print(
+      `A refusal costs ${rho.toFixed(3)} of a verification: at most ${goodputBound(rho).toFixed(2)} of the capacity`,
+    )
+    return answered / capacity / goodputBound(rho)
+  } finally {
+    await setup.close()
+  }
+}
+
+/** Two processes: what each costs, and how often they ask about one person together. */
+async function twoWorkers(coldCost: number) {
+  const setup = await openSetup({ workers: 2, redis: true })
+  try {
+    await run(setup, 'cold', 4000)
+    const cold = tell(await run(setup, 'cold', 6000))
+    const before = await setup.questions?.()
+    await run(setup, 'same-person', 1000 / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
+    return {
+      workers: (2 * coldCost) / gatewayCost(cold),
+      bureauQuestions: ((await setup.questions?.()) ?? Number.NaN) - (before ?? Number.NaN),
+    }
+  } finally {
+    await setup.close()
+  }
+}
+
+async function peers() {
+  if (values.without?.includes('peers')) return {}
+  // What is not installed by the project itself is only looked for here.
+  const { measurePeers } = (await import('./peers/run.ts')) as typeof import('./peers/run.ts')
+  const { twinP256, twinSm2, introspectVsOidcProvider, wrong } = await measurePeers({ print })
+  tally.wrong += wrong
+  return { twinP256, twinSm2, introspectVsOidcProvider }
+}
+
+async function main(): Promise<number> {
+  const began = performance.now()
+  const one = await oneWorker()
+  const goodput = await overload(one.coldCost, one.capacity)
+  const two = await twoWorkers(one.coldCost)
+  const { rounds, wrong } = await measureIntrospection({ rounds: 3, requests: countOf(6000) })
+  tally.wrong += wrong
+  const beside = await peers()
+  const rounded = (value: number | undefined, digits = 2) =>
+    value === undefined || !Number.isFinite(value) ? null : Number(value.toFixed(digits))
+  const result = {
+    ...{ cold: rounded(one.cold), returning: rounded(one.returning) },
+    ...{ twinP256: rounded(beside.twinP256), twinSm2: rounded(beside.twinSm2, 1) },
+    introspect: rounded(ratiosOf(rounds, 'unique').perSecond),
+    introspectVsOidcProvider: rounded(beside.introspectVsOidcProvider),
+    ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(goodput), workers: rounded(two.workers) },
+    ...{ bureauQuestions: two.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
+  }
+  print(`${Math.round((performance.now() - began) / 1000)} s`)
+  if (values.out) {
+    const kept = { ...result, costs: tally.costs, node: process.version }
+    writeFileSync(join(process.cwd(), values.out), `${JSON.stringify(kept, null, 2)}\n`)
+  }
+  print(JSON.stringify(result))
+  return tally.wrong === 0 ? 0 : 1
+}
+
+if (values.help) print(help)
+else process.exitCode = await main()

@@ -1,0 +1,77 @@
+// What processes cost, from the operating system (proc(5)): CPU time to the nanosecond, and resident memory.
+import { readdirSync, readFileSync } from 'node:fs'
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return '' // It has ended.
+  }
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+/** CPU time of all threads of a process that still live, microseconds. */
+export function cpuMicros(pid: number): number {
+  let ns = 0
+  for (const thread of list(`/proc/${pid}/task`)) {
+    ns += Number(read(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0])
+  }
+  return ns / 1000
+}
+
+/** Resident memory of a process, MB. */
+export const rssMb = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(read(`/proc/${pid}/status`))?.[1] ?? 0) / 1024
+
+/** Processes that a process started and that still live. */
+export function childrenOf(pid: number): number[] {
+  return list('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => Number(read(`/proc/${name}/stat`).split(') ').at(-1)?.split(' ')[1]) === pid)
+    .map(Number)
+}
+
+/** A process and those it started, CPU microseconds of all together. */
+export const cpuMicrosOfTree = (pid: number): number =>
+  [pid, ...childrenOf(pid)].reduce((sum, each) => sum + cpuMicros(each), 0)
+
+export type Sample = { atMs: number } & Record<string, number>
+
+/**
+ * Watches named processes, each with its children.
+ * @returns what ends it: CPU microseconds of each since the start, and the share of a core over time
+ */
+export function watchCpu(pids: Record<string, number>, everyMs = 250) {
+  const names = Object.keys(pids)
+  const now = () => Object.fromEntries(names.map((name) => [name, cpuMicrosOfTree(pids[name] ?? 0)]))
+  const began = performance.now()
+  const first = now()
+  const samples: Sample[] = []
+  let last = { atMs: 0, micros: first }
+  const look = () => {
+    const at = { atMs: performance.now() - began, micros: now() }
+    const sample: Sample = { atMs: Math.round(at.atMs) }
+    for (const name of names) {
+      const used = (at.micros[name] ?? 0) - (last.micros[name] ?? 0)
+      sample[name] = Math.round(used / (at.atMs - last.atMs) / 10) / 100
+    }
+    samples.push(sample)
+    last = at
+  }
+  const timer = setInterval(look, everyMs)
+  return {
+    stop() {
+      clearInterval(timer)
+      const micros = now()
+      const used = Object.fromEntries(names.map((name) => [name, (micros[name] ?? 0) - (first[name] ?? 0)]))
+      return { micros: used, samples }
+    },
+  }
+}

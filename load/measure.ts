@@ -1,0 +1,159 @@
+// One scenario, run and judged: sealing, warming up, sending, CPU of each process meanwhile, every answer judged.
+import { randomInt } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { peopleCount } from '../src/bureau-mock/people.ts'
+import { childrenOf, rssMb, type Sample, watchCpu } from './cpu.ts'
+import { type Generated, type GenerateJob, readLines } from './generator.ts'
+import { countFalseReceipts, type Judgement, judge, readReplies } from './judge.ts'
+import { prepareLines, runChild } from './prepare.ts'
+import { type Line, type ScenarioName, scenarioOf } from './scenarios.ts'
+import type { Setup } from './setup.ts'
+
+export type Run = {
+  scenario: ScenarioName
+  /** Requests a second that an open loop was asked for; undefined: closed loop. */
+  rate: number | undefined
+  connections: number
+  sent: number
+  /** Right replies a second, from the first sent to the last answered. */
+  perSecond: number
+  tookMs: number
+  latencyMs: { p50: number; p90: number; p99: number; max: number; yesP99: number }
+  /** CPU microseconds a request, by process. */
+  cpu: Record<string, number>
+  samples: Sample[]
+  /** Of the gateway's processes at the end, MB. */
+  rssMb: number[]
+  receipts: { checked: number; untrue: number }
+  judgement: Judgement
+  /** The lines that were sent, until the set-up closes. */
+  files: string[]
+}
+
+export type Options = {
+  scenario: ScenarioName
+  connections: number
+  count: number
+  /** Requests a second of an open loop. */
+  rate?: number
+  sealers?: number
+  devices?: number
+  known?: number
+  receipts?: number
+  print?: (line: string) => void
+}
+
+const leavingShare = 'revoked-device'
+
+/** @throws Error if a part of the run did not run: what was sent is judged, whatever came of it */
+export async function measure(setup: Setup, options: Options): Promise<Run> {
+  const { scenario: name, connections, count, rate, print = () => {} } = options
+  const scenario = scenarioOf(name)
+  const { sealers = 2, known = 400, receipts = 20 } = options
+  const devices = await setup.register(options.devices ?? 16)
+  const leaving = scenario.mix[leavingShare] ? await setup.register(sealers) : []
+  const { device: url, certsDir, folder } = setup
+  const firstIndex = randomInt(peopleCount - sealers * 4_000_000)
+  const prepared = await prepareLines(
+    { url, certsDir, folder, devices, leaving, mix: scenario.mix, count, firstIndex, known, sealers, name },
+    print,
+  )
+  await setup.revoke(leaving)
+  const job = (files: string[], out: string): GenerateJob => ({
+    ...targetOf(setup, name),
+    ...{ files, connections, out: join(folder, out) },
+    rate: undefined,
+  })
+  if (scenario.mix.known) {
+    const warm = job(prepared.warmFiles, 'warm-replies.ndjson')
+    const { left } = await send({ ...warm, connections: 4 }, setup.pids)
+    const { wrong, unanswered } = judgeFiles(setup, name, { ...warm, left })
+    if (wrong + unanswered > 0) throw new Error('A card that should return did not get its first answer.')
+  }
+  if (scenario.bureau) await setup.setFaults?.(scenario.bureau)
+  const main = { ...job(prepared.files, 'replies.ndjson'), rate }
+  const sent = await send(main, setup.pids)
+  if (scenario.bureau) await setup.setFaults?.({})
+  const { answered, ...judgement } = judgeFiles(setup, name, { ...main, left: sent.left })
+  return {
+    ...{ scenario: name, rate, connections, sent: sent.sent, tookMs: sent.tookMs },
+    perSecond: (judgement.right / sent.tookMs) * 1000,
+    latencyMs: quantiles(judgement),
+    cpu: Object.fromEntries(
+      Object.entries(sent.micros).map(([process, micros]) => [process, micros / sent.sent]),
+    ),
+    samples: sent.samples,
+    files: prepared.files,
+    rssMb: [setup.pids['gateway'] ?? 0].flatMap((pid) => [pid, ...childrenOf(pid)]).map(rssMb),
+    receipts: await countFalseReceipts(answered, {
+      ...{ url: setup.carrier, certsDir, vkey: setup.vkey, samples: receipts },
+    }),
+    judgement,
+  }
+}
+
+function targetOf(setup: Setup, name: ScenarioName): Pick<GenerateJob, 'url' | 'tls'> {
+  const file = (name: string) => readFileSync(join(setup.certsDir, name), 'utf8')
+  const ca = file('gateway-ca.crt')
+  if (name !== 'introspect') return { url: setup.device, tls: { ca } }
+  const own = { cert: file('carrier-swift-crane.crt'), key: file('carrier-swift-crane.key') }
+  return { url: setup.carrier, tls: { ca, ...own } }
+}
+
+type Sent = Generated & { micros: Record<string, number>; samples: Sample[] }
+
+/** Runs the generator; CPU is counted from its first request on. */
+async function send(job: GenerateJob, pids: Record<string, number>): Promise<Sent> {
+  let watch: ReturnType<typeof watchCpu> | undefined
+  let seen: ReturnType<ReturnType<typeof watchCpu>['stop']> | undefined
+  let generated: Generated | undefined
+  const child = runChild<GenerateJob, { begun?: true; ended?: true; done?: Generated }>(
+    './generator.ts',
+    job,
+    (told) => {
+      if (told.begun) watch = watchCpu({ ...pids, generator: child.process.pid ?? 0 })
+      if (told.ended) seen = watch?.stop()
+      if (told.done) generated = told.done
+    },
+  )
+  await child.ended
+  if (!generated || !seen) throw new Error('The generator ended before it was done.')
+  // By its own account: it has ended, and read its lines before it began.
+  return { ...generated, samples: seen.samples, micros: { ...seen.micros, generator: generated.cpuMicros } }
+}
+
+const judgeFiles = (
+  { dataDir }: Setup,
+  name: ScenarioName,
+  { files, out, left }: Pick<GenerateJob, 'files' | 'out'> & { left: number[] },
+) => judge(readLines(files), readReplies(out), { scenario: scenarioOf(name), dataDir, left })
+
+/**
+ * Sends lines to any server, unjudged.
+ * @returns CPU microseconds of its process for each
+ */
+export async function sendLines(
+  lines: readonly Line[],
+  to: { url: string; certsDir: string; folder: string; pid: number; connections: number },
+): Promise<number> {
+  const { url, certsDir, folder, connections, pid } = to
+  const [file, out] = [join(folder, 'sent.ndjson'), join(folder, 'sent-replies.ndjson')]
+  writeFileSync(file, lines.map((line) => JSON.stringify(line)).join('\n'))
+  const tls = { ca: readFileSync(join(certsDir, 'gateway-ca.crt'), 'utf8') }
+  const job = { url, tls, files: [file], connections, rate: undefined, out }
+  const { sent, micros } = await send(job, { server: pid })
+  const refused = readReplies(out).filter(({ status }) => status !== 200).length
+  if (refused > 0) throw new Error(`${refused} of ${sent} requests to ${url} were refused.`)
+  return (micros['server'] ?? Number.NaN) / sent
+}
+
+/** Milliseconds, of right replies. */
+function quantiles({ micros }: Judgement): Run['latencyMs'] {
+  const all = Float64Array.from(micros.all).sort()
+  const yes = Float64Array.from(micros.yes).sort()
+  const at = (list: Float64Array, share: number) =>
+    (list[Math.min(list.length - 1, Math.floor(list.length * share))] ?? 0) / 1000
+  const of = (share: number) => at(all, share)
+  return { p50: of(0.5), p90: of(0.9), p99: of(0.99), max: at(all, 1), yesP99: at(yes, 0.99) }
+}

@@ -1,0 +1,211 @@
+// What a verification is made of, each part alone: the CPU time of a process that does nothing else, over the very
+// requests that the gateway was sent, as many at once. Run as a process of its own by bench.ts.
+import { createPrivateKey, createSecretKey, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createTokenHolders } from '../plugins/token-holders.ts'
+import { present } from '../src/base/assert.ts'
+import { parseBase64url } from '../src/base/bytes.ts'
+import { dayMs, epochOf, systemClock } from '../src/base/clock.ts'
+import { readConfig } from '../src/base/config.ts'
+import { readDer } from '../src/base/der.ts'
+import { limits } from '../src/base/limits.ts'
+import { BureauClient } from '../src/bureau/client.ts'
+import { parseReading, type Reading } from '../src/card/reading.ts'
+import { parseSod, signedBytesOf } from '../src/card/sod.ts'
+import { chipMessage } from '../src/card/verdict.ts'
+import { openReading, requestDigest } from '../src/channel/sealing.ts'
+import { unwrapSessionKey } from '../src/channel/session.ts'
+import { loadKeks } from '../src/keys/kek.ts'
+import { Keyring } from '../src/keys/keyring.ts'
+import { deriveJti } from '../src/ledger/entry.ts'
+import { suiteById } from '../src/pki/suites.ts'
+import { createRedisStore } from '../src/store/redis.ts'
+import { answerClaims, type DeviceSession } from '../src/token/claims.ts'
+import { readLines } from './generator.ts'
+import { appendAll, fixed, makeEntries, openAt } from './ledger-entries.ts'
+import type { Line } from './scenarios.ts'
+
+export type PrimitivesJob = {
+  dataDir: string
+  certsDir: string
+  redisUrl: string
+  bureauUrl: string
+  /** Lines of verify requests. */
+  files: string[]
+  /** Requests at once, as in the run: store calls share a pipeline, questions a batch, entries a commit. */
+  atOnce: number
+  rounds: number
+}
+
+/** CPU microseconds of one. */
+export type Primitives = Record<
+  | 'token check'
+  | 'unseal'
+  | 'SOD signature'
+  | 'chip signature, key import'
+  | 'store call'
+  | 'bureau question'
+  | 'ledger entry'
+  | 'token signature',
+  number
+>
+
+const usedMicros = (before: NodeJS.CpuUsage) => {
+  const { user, system } = process.cpuUsage(before)
+  return user + system
+}
+
+/** Does `work` for each, so many at once, and waits for all. */
+async function forEach<T>(
+  all: readonly T[],
+  atOnce: number,
+  work: (one: T, i: number) => unknown,
+): Promise<void> {
+  let next = 0
+  const lane = async () => {
+    while (next < all.length) {
+      const i = next++
+      await work(all[i] as T, i)
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, lane))
+}
+
+type Input = {
+  line: Line
+  challenge: Buffer
+  parcel: Buffer
+  sealed: Buffer
+  session: DeviceSession
+  key: Buffer
+  reading: Reading
+}
+
+function readInput(line: Line, session: DeviceSession, wrap: ReturnType<typeof createSecretKey>): Input {
+  const body = JSON.parse(line.body) as Record<'challenge' | 'parcel' | 'sealed', string>
+  const bytes = (name: keyof typeof body) => present(parseBase64url(body[name]), name)
+  const [challenge, parcel, sealed] = [bytes('challenge'), bytes('parcel'), bytes('sealed')]
+  const { device, sid, carrier, expS } = session
+  const key = present(
+    unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expS }),
+    'the session key',
+  )
+  const plain = openReading(createSecretKey(key), sealed, { device, sid, challenge, parcel, carrier })
+  const reading = present(parseReading(present(plain, 'the reading')), 'the form of the reading')
+  return { line, challenge, parcel, sealed, session, key, reading }
+}
+
+async function measure(job: PrimitivesJob): Promise<Primitives> {
+  const { certsDir, atOnce } = job
+  const file = (name: string) => readFileSync(join(certsDir, name))
+  const clock = systemClock
+  const keyring = await Keyring.open({
+    ...{ file: join(job.dataDir, 'keyring.db'), keks: () => loadKeks(certsDir), clock, node: 'bench' },
+    adopt: { token: createPrivateKey(file('token.key')) },
+    onFault: (error) => console.error(error),
+  })
+  const tokens = createTokenHolders({ keyring, issuer: readConfig({}).VOUCHSAFE_ORIGIN, clock })
+  const lines = readLines(job.files)
+  const wrapOf = async (session: DeviceSession) =>
+    present(
+      await keyring.find('session-wrap', epochOf((session.expS - limits.sessionLifeS) * 1000, dayMs)),
+      'the wrap key',
+    )
+  const inputs: Input[] = []
+  for (const line of lines) {
+    const session = await tokens.checkDevice(line.token)
+    inputs.push(readInput(line, session, await wrapOf(session)))
+  }
+  const suite = present(suiteById(inputs[0]?.reading.suite ?? 0), 'the suite')
+  const cards = inputs.map(({ reading, challenge, parcel, session }) => {
+    const sod = parseSod(readDer(reading.sod), suite)
+    const context = { challenge, parcel, device: session.device, carrier: session.carrier }
+    return {
+      reading,
+      sod,
+      attributes: signedBytesOf(sod.attributes),
+      message: chipMessage(context, suite.hash(reading.sod)),
+    }
+  })
+  const signer = present(suite.importKey(present(cards[0], 'a card').sod.signer.spki), 'the signer’s key')
+  const must = (right: unknown) => {
+    if (!right) throw new Error('A part of a verification came to another end.')
+  }
+  const store = await createRedisStore({ guardUrl: job.redisUrl, clock })
+  const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
+  const bureau = new BureauClient({ url: job.bureauUrl, tls, clock, position: () => 0 })
+  const ledger = await openAt(join(job.dataDir, 'bench-ledger.db'))
+  const entries = makeEntries(inputs.length * (job.rounds + 1))
+  const works: Record<keyof Primitives, (round: number) => Promise<unknown> | undefined> = {
+    'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
+    unseal: () =>
+      forEach(inputs, 1, async ({ session, challenge, parcel, sealed }) => {
+        const { device, sid, carrier, expS } = session
+        const raw = unwrapSessionKey(await wrapOf(session), session.wrappedKey, {
+          device,
+          sid,
+          carrier,
+          expS,
+        })
+        must(openReading(createSecretKey(raw as Buffer), sealed, { device, sid, challenge, parcel, carrier }))
+      }),
+    'SOD signature': () =>
+      forEach(cards, 1, ({ attributes, sod }) => must(signer.checkDer(attributes, sod.signature))),
+    'chip signature, key import': () =>
+      forEach(cards, 1, ({ reading, message }) =>
+        must(suite.importKey(reading.dg15)?.checkRaw(message, reading.chipSignature)),
+      ),
+    'store call': () =>
+      forEach(inputs, atOnce, () => {
+        const claim = store.claimGuard(randomBytes(42), Buffer.alloc(57), 60_000)
+        const keys = [
+          `v1:a:${randomBytes(24).toString('base64url')}`,
+          `v1:a:${randomBytes(24).toString('base64url')}`,
+        ]
+        return Promise.all([claim, store.readAnswers(keys)])
+      }),
+    'bureau question': () =>
+      forEach(inputs, atOnce, (_, i) =>
+        bureau.ask({
+          ...{ docType: 'ID', issuingState: 'CHN', number: `780001${String(i).padStart(12, '0')}` },
+          ...{ name: '无名', serial: 'AAAAAAAAAAAAAAAAAAAAAA', validTo: '20400101' },
+        }),
+      ),
+    'ledger entry': (round) =>
+      appendAll(ledger, entries.slice(round * inputs.length, (round + 1) * inputs.length), atOnce),
+    'token signature': () =>
+      forEach(inputs, atOnce, ({ session, challenge, parcel, sealed }, i) => {
+        const { device, sid, carrier } = session
+        const jti = deriveJti(requestDigest({ device, sid, challenge, parcel }, sealed))
+        const leaf = fixed.parcel
+        return tokens.signAnswer(
+          answerClaims({ answer: 'yes', carrier, device, parcel, jti, leaf, index: i, timeMs: clock.now() }),
+        )
+      }),
+  }
+  const seen = new Map<string, number[]>()
+  for (let round = 0; round <= job.rounds; round++) {
+    for (const [name, work] of Object.entries(works)) {
+      const before = process.cpuUsage()
+      await work(round)
+      const micros = usedMicros(before) / inputs.length
+      if (round > 0) seen.set(name, [...(seen.get(name) ?? []), micros]) // The first warms up.
+    }
+  }
+  await ledger.close()
+  await bureau.close()
+  await store.close()
+  await keyring.close()
+  const median = (all: number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0
+  return Object.fromEntries([...seen].map(([name, all]) => [name, median(all)])) as Primitives
+}
+
+process.on('message', async (job: PrimitivesJob) => {
+  try {
+    process.send?.({ done: await measure(job) })
+  } catch (error) {
+    process.send?.({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+  }
+  process.disconnect?.()
+})

@@ -1,0 +1,91 @@
+// The judge of a load run: what is right, wrong and unanswered, and what the scenarios deal.
+import t from 'tap'
+import { goodputBound, partsOf, sumOf } from '../../load/bench-parts.ts'
+import { sharesOf } from '../../load/generator.ts'
+import { judgeReply, kindOf, type Line, scenarioNames, scenarioOf } from '../../load/scenarios.ts'
+
+const line = (expected: Line['expected']): Line => ({
+  kind: 'new',
+  path: '/v1/verify',
+  token: '',
+  body: '',
+  expected,
+})
+const reply = (status: number, body: unknown) => ({
+  ...{ line: 0, status, micros: 1 },
+  body: typeof body === 'string' ? body : JSON.stringify(body),
+})
+
+t.test('an answer that must not be had is wrong; a refusal in its place is only unanswered', (t) => {
+  const { cold, overload } = { cold: scenarioOf('cold'), overload: scenarioOf('overload') }
+  const yes = line({ answer: 'yes' })
+  const judged = (of: Line, ...[status, body]: Parameters<typeof reply>) =>
+    judgeReply(of, reply(status, body), cold)
+  t.equal(judged(yes, 200, { answer: 'yes' }), 'right')
+  t.equal(judged(yes, 200, { answer: 'no' }), 'wrong')
+  t.equal(judged(line({ answer: 'no' }), 200, { answer: 'yes' }), 'wrong', 'a false yes')
+  t.equal(judged(yes, 200, {}), 'wrong', 'no answer in an answer')
+  t.equal(judged(yes, 200, 'not json'), 'wrong')
+  t.equal(judged(yes, 503, { code: 'overloaded' }), 'unanswered')
+  t.equal(judgeReply(yes, reply(503, { code: 'overloaded' }), overload), 'right', 'where that is expected')
+  t.equal(judgeReply(yes, reply(200, { answer: 'no' }), overload), 'wrong', 'but no other answer')
+  t.equal(judged(yes, 0, ''), 'unanswered', 'cut')
+  t.equal(judgeReply(yes, undefined, cold), 'unanswered')
+  const used = line({ codes: ['challenge_used'] })
+  t.equal(judged(used, 409, { code: 'challenge_used' }), 'right')
+  t.equal(judged(used, 200, { answer: 'yes' }), 'wrong', 'a replay that is answered')
+  t.equal(judged(used, 409, { code: 'in_progress' }), 'unanswered')
+  t.equal(judged(line({ active: false }), 200, { active: true }), 'wrong', 'a forged token that is active')
+  t.equal(judged(line({ session: true }), 200, { token: 'x' }), 'right')
+  t.end()
+})
+
+t.test('the shares of each scenario add up, and are met over any stretch', (t) => {
+  for (const name of scenarioNames) {
+    const { mix } = scenarioOf(name)
+    const sum = Object.values(mix).reduce((all, share) => all + share, 0)
+    t.ok(Math.abs(sum - 1) < 1e-9, `${name}: ${sum}`)
+    for (const from of [0, 777, 31_415]) {
+      const counts: Record<string, number> = {}
+      for (let i = from; i < from + 1000; i++) counts[kindOf(mix, i)] = (counts[kindOf(mix, i)] ?? 0) + 1
+      for (const [kind, share] of Object.entries(mix)) {
+        t.ok(Math.abs((counts[kind] ?? 0) - share * 1000) <= 4, `${name}: ${counts[kind]} ${kind} of 1000`)
+      }
+    }
+  }
+  const { mix } = scenarioOf('mixed')
+  t.match(mix, { forged: 0.02, replayed: 0.01, 'revoked-device': 0.01 }, 'what a day’s deck must have')
+  t.end()
+})
+
+t.test('connections get equal shares, disjoint, and a replay stays behind its first', (t) => {
+  const lines = Array.from({ length: 103 }, (_, i): Line => {
+    const follows = i % 7 === 3
+    return { ...line({ answer: 'yes' }), ...(follows ? { follows: true as const } : {}) }
+  })
+  const shares = sharesOf(lines, 10)
+  t.same(
+    shares.map((share) => share.length),
+    Array.from({ length: 10 }, () => 10),
+  )
+  t.equal(new Set(shares.flat()).size, 100, 'no line twice')
+  for (const share of shares) {
+    for (const [at, i] of share.entries()) if (lines[i]?.follows) t.equal(share[at - 1], i - 1)
+  }
+  t.end()
+})
+
+t.test('the parts of a scenario are those of its kinds, by share', (t) => {
+  const parts = {
+    ...{ 'constant answer': 100, 'token check': 10, unseal: 5, 'SOD signature': 80 },
+    ...{ 'chip signature, key import': 90, 'store call': 20, 'bureau question': 15, 'ledger entry': 40 },
+    'token signature': 30,
+  }
+  t.equal(sumOf('cold', parts), 390)
+  t.equal(sumOf('returning', parts), 295)
+  t.ok(Math.abs(sumOf('cached', parts) - (0.9 * 295 + 0.1 * 390)) < 1e-9)
+  t.equal(partsOf('introspect'), undefined)
+  t.equal(goodputBound(0), 1)
+  t.ok(Math.abs(goodputBound(0.1) - 0.8 / 0.9) < 1e-12)
+  t.end()
+})
