@@ -1,8 +1,9 @@
-// Load shed: refuses before anything is parsed when too much is in flight or the event loop lags.
+// Load shed: refuses before anything is parsed when too much is in flight, a queue stands, or the event loop lags.
 import underPressure from '@fastify/under-pressure'
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/base/errors.ts'
 import { limits } from '../src/base/limits.ts'
+import { Shedding } from '../src/base/shedding.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -15,9 +16,27 @@ export default fp<{ inFlightMax: number }>(
   async (app, { inFlightMax }) => {
     let inFlight = 0
     app.decorate('inFlight', () => inFlight)
+    const shedding = new Shedding()
+    let inTurn = false
+    const endTurn = () => {
+      inTurn = false
+      shedding.endTurn()
+    }
     app.addHook('onRequest', async () => {
       if (inFlight >= inFlightMax) throw new GatewayError('overloaded', 'in_flight')
+      if (!inTurn) {
+        inTurn = true
+        setImmediate(endTurn)
+      }
+      if (!shedding.take(performance.now())) throw new GatewayError('overloaded', 'queue_stands')
     })
+    let due = Number.POSITIVE_INFINITY
+    const sampler = setInterval(() => {
+      const now = performance.now()
+      shedding.sample(now - due, now)
+      due = now + limits.shedSampleMs
+    }, limits.shedSampleMs).unref()
+    app.addHook('onClose', async () => clearInterval(sampler))
     // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
     // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.
     app.addHook('preValidation', async (_, reply) => {

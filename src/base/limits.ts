@@ -29,6 +29,13 @@ export const limits = {
   closeGraceMs: 3500,
   eventLoopDelayMsMax: 1000,
   eventLoopSampleMs: 1000,
+  /** A queue that stands: the event loop is so late, for so long. */
+  shedLateMs: 200,
+  shedAfterMs: 500,
+  /** Then a turn of the loop takes so many, until none more was refused for so long. */
+  shedPerTurn: 16,
+  shedQuietMs: 1000,
+  shedSampleMs: 20,
   bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
   /** Ours are some 700 characters. */
