@@ -1,6 +1,9 @@
 // The log: constant messages, everything variable in fields, and no field that could name a person.
 import { type LogFn, type Logger, pino } from 'pino'
 
+/** Lines are written together, off the path of any request; a fatal one and the end of the process write all at once. */
+const buffered = { dest: 1, sync: false, minLength: 4096, periodicFlush: 100 }
+
 /** Pretty on a terminal, JSON lines elsewhere. */
 export function createLog(level: string): Logger {
   // An error is logged by its kind, place and fixed reason: messages of libraries may quote their input.
@@ -12,7 +15,7 @@ export function createLog(level: string): Logger {
   }
   return process.stdout.isTTY
     ? pino({ ...options, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss.l' } } })
-    : pino(options)
+    : pino(options, pino.destination(buffered))
 }
 
 type Described = { type: string; code?: string; reason?: string; stack?: string; cause?: Described }
