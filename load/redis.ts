@@ -26,7 +26,7 @@ function listens(port: number): Promise<boolean> {
 }
 
 /** @throws Error that says what to do if there is no redis-server, or it does not start within 2 s */
-export async function startRedis(): Promise<{ url: string; stop(): Promise<void> }> {
+export async function startRedis(): Promise<{ url: string; pid: number; stop(): Promise<void> }> {
   const port = await freePort()
   const fixed = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', tmpdir()]
   const child: ChildProcess = spawn('redis-server', fixed, { stdio: 'ignore' })
@@ -38,6 +38,7 @@ export async function startRedis(): Promise<{ url: string; stop(): Promise<void>
     if (await listens(port)) {
       return {
         url: `redis://127.0.0.1:${port}`,
+        pid: child.pid ?? 0,
         async stop() {
           if (child.exitCode !== null || child.signalCode !== null) return
           const ended = once(child, 'exit')
