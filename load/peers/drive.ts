@@ -20,11 +20,27 @@ export type Target = {
   redisPid?: number
 }
 
-/** Of one run; CPU in µs for each request, `redisMicros` that of Redis. */
-export type Rate = { perSecond: number; cpuMicros: number; redisMicros: number; wrong: number }
+/**
+ * Of one run; CPU in µs for each request, `redisMicros` that of Redis. `unanswered` could not be decided in time or got
+ * no answer at all; `fault` is the first of these or of the wrong ones, cut short.
+ */
+export type Rate = {
+  perSecond: number
+  cpuMicros: number
+  redisMicros: number
+  sent: number
+  wrong: number
+  unanswered: number
+  fault?: string | undefined
+}
+
+/** How the gateway and its twin say that they cannot decide now; a no is an answer. */
+const isUndecided = (text: string) =>
+  text.startsWith('{"type":"urn:vouchsafe:error:') && text.includes('"status":503')
 
 /** What is written after an answer belongs to it: entries, guards, checkpoints. */
 const settleMs = 300
+const faultCharsMax = 200
 
 /**
  * Counting begins once every connection has had its first answer, so that no handshake is in the figures.
@@ -39,7 +55,7 @@ export async function drive(
   const share = Math.floor(requests.length / connections)
   const amount = share * connections
   const cpu = () => [cpuMicrosOf(target.pid), target.redisPid ? cpuMicrosOf(target.redisPid) : 0] as const
-  const tally = { answered: 0, begun: 0, before: 0, right: 0, firstAt: 0, lastAt: 0 }
+  const tally = { answered: 0, begun: 0, before: 0, wrong: 0, undecided: 0, firstAt: 0, lastAt: 0, fault: '' }
   let before = cpu()
   await autocannon({
     url: target.url,
@@ -54,7 +70,11 @@ export async function drive(
       client.on('body', (body: Buffer) => {
         tally.answered++
         tally.lastAt = performance.now()
-        if (own[at++]?.isRight(body.toString())) tally.right++
+        const text = body.toString()
+        const isRight = own[at++]?.isRight(text) === true
+        if (!isRight) tally.fault ||= text.slice(0, faultCharsMax)
+        if (!isRight && isUndecided(text)) tally.undecided++
+        else if (!isRight) tally.wrong++
         if (at !== 1 || ++tally.begun < connections) return
         before = cpu()
         tally.before = tally.answered
@@ -69,6 +89,9 @@ export async function drive(
     perSecond: counted / ((tally.lastAt - tally.firstAt) / 1000),
     cpuMicros: (after[0] - before[0]) / counted,
     redisMicros: (after[1] - before[1]) / counted,
-    wrong: amount - tally.right,
+    sent: amount,
+    wrong: tally.wrong,
+    unanswered: amount - tally.answered + tally.undecided,
+    fault: tally.fault || (amount > tally.answered ? 'nothing' : undefined),
   }
 }

@@ -33,6 +33,9 @@ export type Figures = {
   verifyP256Micros: number
   verifySm2Micros: number
   wrong: number
+  /** Of so many sent, those that got no answer: above one in a hundred, nothing here counts. */
+  unanswered: number
+  sent: number
 }
 
 export function median(all: readonly number[]): number {
@@ -56,6 +59,8 @@ function ratioOf(rates: Rates, [top, below]: [Subject, Subject], of = whole): nu
 export function figuresOf(rates: Rates): Figures {
   const micros = (subject: Subject) => Math.round(medianOf(rates[subject], whole))
   const perSecond = (rate: Rate) => 1 / rate.perSecond
+  const all = Object.values(rates).flat()
+  const sum = (of: (rate: Rate) => number) => all.reduce((total, rate) => total + of(rate), 0)
   return {
     twinP256: ratioOf(rates, ['twinP256', 'verifyP256']),
     twinSm2: ratioOf(rates, ['twinSm2', 'verifySm2']),
@@ -67,9 +72,9 @@ export function figuresOf(rates: Rates): Figures {
     constantExpressMicros: micros('constantExpress'),
     verifyP256Micros: micros('verifyP256'),
     verifySm2Micros: micros('verifySm2'),
-    wrong: Object.values(rates)
-      .flat()
-      .reduce((sum, rate) => sum + rate.wrong, 0),
+    wrong: sum((rate) => rate.wrong),
+    unanswered: sum((rate) => rate.unanswered),
+    sent: sum((rate) => rate.sent),
   }
 }
 
@@ -94,3 +99,7 @@ export function printTable(rates: Rates): string[] {
   })
   return [line('what', 'who', 'requests/s', 'CPU µs', 'Redis µs', 'to ours'), ...rows]
 }
+
+/** Whether the run may be believed: every answer as it must be, and nearly every request answered. */
+export const isSound = ({ wrong, unanswered, sent }: Figures): boolean =>
+  wrong === 0 && unanswered * 100 <= sent

@@ -49,9 +49,9 @@ export function challengeRequests(
   const body = JSON.stringify({ purpose: 'session', device: printBase64url(reader.device) })
   const isRight = (text: string) => {
     const { challenge } = JSON.parse(text) as { challenge?: string }
-    const bytes = parseBase64url(challenge ?? '')
-    if (bytes) take(bytes)
-    return challenge !== undefined
+    if (challenge === undefined) return false
+    take(parseBase64url(challenge) as Buffer)
+    return true
   }
   return list(count).map(() => ({ path: '/v1/challenges', headers: json, body, isRight }))
 }

@@ -184,8 +184,8 @@ app.post('/v1/verify', async (request, response) => {
 
 app.use(
   (error: Error, _request: express.Request, response: express.Response, _next: express.NextFunction) => {
-    const status = error instanceof Refused ? error.status : 500
-    response.status(status).json({ status, code: error instanceof Refused ? error.message : 'internal' })
+    const { status, message: code } = error instanceof Refused ? error : new Refused(500, 'internal')
+    response.status(status).json({ type: `urn:vouchsafe:error:${code}`, status, code })
   },
 )
 
