@@ -3,9 +3,11 @@ import { parseArgs } from 'node:util'
 import { isSound } from './figures.ts'
 import { defaults, measurePeers, type PeerOptions } from './measure.ts'
 
+export { measurePeers } from './measure.ts'
+
 export const help = `npm run bench:peers: the gateway beside its peers, CPU of a request
 
-  npm run bench:peers                          ${defaults.rounds} rounds, about two minutes
+  npm run bench:peers                          ${defaults.rounds} rounds, about two minutes on a quiet machine
   npm run bench:peers -- --rounds 1 --sm2 32   shorter
 
   --rounds N        after one that only warms up                                      (${defaults.rounds})
