@@ -14,6 +14,7 @@ export const subjects = {
   credentials: { what: 'login with a key, and a token', who: 'oidc-provider', over: 'session' },
   introspect: { what: 'introspection, new tokens', who: 'gateway' },
   oidcIntrospect: { what: 'introspection, new tokens', who: 'oidc-provider', over: 'introspect' },
+  oidcIntrospectTls: { what: 'the same, asker by certificate', who: 'oidc-provider', over: 'introspect' },
 } as const satisfies Record<string, { what: string; who: string; over?: string }>
 
 export type Subject = keyof typeof subjects
@@ -24,8 +25,11 @@ export type Figures = {
   twinP256: number
   twinSm2: number
   sessionVsOidcProvider: number
+  /** Its asker by private_key_jwt. */
   introspectVsOidcProvider: number
-  /** The same by requests a second. */
+  /** Its asker by client certificate. */
+  introspectVsOidcTls: number
+  /** The first of these by requests a second. */
   introspectThroughput: number
   constantHttpsMicros: number
   constantFastifyMicros: number
@@ -66,6 +70,7 @@ export function figuresOf(rates: Rates): Figures {
     twinSm2: ratioOf(rates, ['twinSm2', 'verifySm2']),
     sessionVsOidcProvider: ratioOf(rates, ['credentials', 'session']),
     introspectVsOidcProvider: ratioOf(rates, ['oidcIntrospect', 'introspect']),
+    introspectVsOidcTls: ratioOf(rates, ['oidcIntrospectTls', 'introspect']),
     introspectThroughput: ratioOf(rates, ['oidcIntrospect', 'introspect'], perSecond),
     constantHttpsMicros: micros('constantHttps'),
     constantFastifyMicros: micros('constantFastify'),

@@ -15,6 +15,7 @@ export const help = `npm run bench:peers: the gateway beside its peers, CPU of a
   --p256 N          new P-256 cards in a round, each to the gateway and to the twin   (${defaults.p256})
   --sm2 N           new SM2 cards in a round, likewise                                (${defaults.sm2})
   --light N         requests of all that costs less than a card                       (${defaults.light})
+  --warm N          requests for cards that return, before all, to each of the two    (${defaults.warm})
 
 The peers and what is compared: load/peers/README.md. Their packages are installed in load/peers on first use. Needs
 redis-server. The last line is one JSON object: {"twinP256", "twinSm2", "introspectVsOidcProvider",
@@ -25,6 +26,7 @@ twin answers otherwise than the gateway, or more than one request in a hundred w
 const options = {
   help: { type: 'boolean' },
   rounds: { type: 'string' },
+  warm: { type: 'string' },
   connections: { type: 'string' },
   p256: { type: 'string' },
   sm2: { type: 'string' },

@@ -105,7 +105,7 @@ export async function openTokenService(stage: PeerStage) {
   const peer: Peer = await startPeer('oidc', { certsDir: stage.certsDir, client, jwk, carrier })
   const issued: string[] = []
 
-  async function credentialsRequest(): Promise<Request> {
+  async function assertionFields(): Promise<Record<string, string>> {
     const assertion = await new SignJWT({})
       .setProtectedHeader({ alg: 'ES256' })
       .setIssuer(client)
@@ -115,11 +115,14 @@ export async function openTokenService(stage: PeerStage) {
       .setIssuedAt()
       .setExpirationTime('5m')
       .sign(privateKey)
-    const body = new URLSearchParams({
-      grant_type: 'client_credentials',
+    return {
       client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
       client_assertion: assertion,
-    })
+    }
+  }
+
+  async function credentialsRequest(): Promise<Request> {
+    const body = new URLSearchParams({ grant_type: 'client_credentials', ...(await assertionFields()) })
     const isRight = (text: string) => {
       const { access_token: token } = JSON.parse(text) as { access_token?: string }
       if (token) issued.push(token)
@@ -133,8 +136,16 @@ export async function openTokenService(stage: PeerStage) {
     target,
     close: () => peer.close(),
     credentials: (count: number) => Promise.all(list(count).map(credentialsRequest)),
-    /** Of tokens that it gave before, each once. */
+    /** Of tokens that it gave before, by an asker who signs an assertion for each request. */
     introspections: (count: number) =>
+      Promise.all(
+        issued.slice(0, count).map(async (token) => {
+          const body = new URLSearchParams({ token, ...(await assertionFields()) })
+          return introspectionOf('/token/introspection', body.toString())
+        }),
+      ),
+    /** The same tokens, each for the last time, by an asker known by its certificate. */
+    introspectionsOverTls: (count: number) =>
       issued
         .splice(0, count)
         .map((token) => introspectionOf('/token/introspection', `client_id=${carrier}&token=${token}`)),

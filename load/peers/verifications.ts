@@ -36,15 +36,28 @@ export async function sealRequest(
 const stride = 7919
 let nextPerson = randomInt(peopleCount)
 
+function issueNext(stage: PeerStage, suite: CardSuite): ReadChip {
+  const { signer } = loadSigners(stage.certsDir, suite)
+  nextPerson = (nextPerson + stride) % peopleCount
+  const card = issueCard(personAt(devSeed, nextPerson), signer, { signedMs: systemClock.now() - 60_000 })
+  return (context) => printReading(readCard(card, context))
+}
+
 /** Good cards, each just issued. */
 export async function sealColdCards(stage: PeerStage, suite: CardSuite, count: number): Promise<Request[]> {
-  const { signer } = loadSigners(stage.certsDir, suite)
   const requests: Request[] = []
-  for (let i = 0; i < count; i++) {
-    nextPerson = (nextPerson + stride) % peopleCount
-    const card = issueCard(personAt(devSeed, nextPerson), signer, { signedMs: systemClock.now() - 60_000 })
-    const readChip: ReadChip = (context) => printReading(readCard(card, context))
-    requests.push(await sealRequest(dealt(stage.devices, i), readChip, 'yes'))
-  }
+  for (let i = 0; i < count; i++)
+    requests.push(await sealRequest(dealt(stage.devices, i), issueNext(stage, suite), 'yes'))
+  return requests
+}
+
+const knownCards = 64
+
+/** Requests for a few good cards, again and again: quickly made, to warm up with. */
+export async function sealKnownCards(stage: PeerStage, count: number): Promise<Request[]> {
+  const cards = Array.from({ length: knownCards }, () => issueNext(stage, 'P-256'))
+  const requests: Request[] = []
+  for (let i = 0; i < count; i++)
+    requests.push(await sealRequest(dealt(stage.devices, i), dealt(cards, i), 'yes'))
   return requests
 }

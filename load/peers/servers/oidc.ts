@@ -1,6 +1,7 @@
-// oidc-provider as a token service for back ends: client credentials with private_key_jwt (ES256), and introspection
-// for a client known by its certificate (tls_client_auth), as carriers are at the gateway. Tokens are opaque: it
-// introspects no others, and signs none then. What it keeps lies in a Map, without an end: to its advantage.
+// oidc-provider as a token service for back ends: client credentials and introspection for a client that signs
+// assertions (private_key_jwt, ES256), and introspection for one known by its certificate (tls_client_auth), as carriers
+// are at the gateway. Tokens are opaque: it introspects no others, and signs none then. What it keeps lies in a Map
+// without an end, to its advantage.
 import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:https'
 import type { TLSSocket } from 'node:tls'
