@@ -108,11 +108,11 @@ t.test('what is confined is used only where it belongs', (t) => {
   const confined: [pattern: RegExp, rooms: RegExp][] = [
     [
       /from '(fastify|fastify-plugin|@fastify\/[^']+)'/,
-      /^(plugins\/|src\/(routes\/|app\.ts|gateway\.ts|serve\.ts|bureau-mock\/|sam-mock\/)|test\/)/,
+      /^(plugins\/|src\/(routes\/|app\.ts|gateway\.ts|serve\.ts|bureau-mock\/|sam-mock\/)|load\/peers\/servers\/|test\/)/,
     ],
-    [/from 'ioredis'/, /^(src\/store\/redis\.ts|test\/)/],
-    [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sam\/|sdk\/)|test\/)/],
-    [/from 'node-forge'/, /^(certs|src\/simulator|test)\//],
+    [/from 'ioredis'/, /^(src\/store\/redis\.ts|load\/peers\/servers\/|test\/)/],
+    [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sam\/|sdk\/)|load\/peers\/servers\/|test\/)/],
+    [/from 'node-forge'/, /^(certs|src\/simulator|load\/peers\/servers|test)\//],
     [/process\.env/, /^(src\/base\/config\.ts|src\/cli\.ts|src\/launch\.js|test\/)/],
     [/Date\.now/, /^(src\/base\/clock\.ts|test\/)/],
     [/Math\.random/, /^$/],
