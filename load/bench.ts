@@ -4,9 +4,11 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
 import { startConstant } from './constant.ts'
-import { readLines } from './generator.ts'
 import { measureIntrospection, ratiosOf } from './introspection.ts'
+import { readLines } from './lines.ts'
 import { measure, type Options, type Run, sendLines } from './measure.ts'
+import type { Figures } from './peers/figures.ts'
+import { measurePeers } from './peers/run.ts'
 import { runChild } from './prepare.ts'
 import type { Primitives, PrimitivesJob } from './primitives.ts'
 import { printRun } from './report.ts'
@@ -99,40 +101,33 @@ async function partsAlone(setup: Setup, files: string[]): Promise<Parts> {
   return { 'constant answer': constant, ...found }
 }
 
-/** Costs, latency and shedding of one process. */
+/** A scenario beside its parts, over the same requests unless they were measured before. */
+async function beside(setup: Setup, name: ScenarioName, requests: number, measured?: Parts) {
+  const done = tell(await run(setup, name, requests))
+  const parts = measured ?? (await partsAlone(setup, done.files))
+  print('')
+  for (const line of printParts(name, gatewayCost(done), parts)) print(line)
+  return { done, parts, ratio: gatewayCost(done) / sumOf(name, parts) }
+}
+
+/** Costs and latency of one process. */
 async function oneWorker() {
   const setup = await openSetup({ workers: 1, redis: true })
   try {
     print('Warming up ...')
     await run(setup, 'cold', 3000)
-    const cold = tell(await run(setup, 'cold', 6000))
-    const coldParts = await partsAlone(setup, cold.files)
-    const returning = tell(await run(setup, 'returning', 6000))
-    const returningParts = await partsAlone(setup, returning.files)
-    const sm2 = tell(await run(setup, 'sm2', 2000))
-    const sm2Parts = await partsAlone(setup, sm2.files)
-    for (const [name, done, parts] of [
-      ['cold', cold, coldParts],
-      ['returning', returning, returningParts],
-      ['sm2', sm2, sm2Parts],
-    ] as const) {
-      print('')
-      for (const line of printParts(name, gatewayCost(done), parts)) print(line)
-    }
-    for (const name of ['cached', 'mixed'] as const) {
-      const done = tell(await run(setup, name, 3000))
-      print('')
-      for (const line of printParts(name, gatewayCost(done), coldParts)) print(line)
-    }
+    const cold = await beside(setup, 'cold', 6000)
+    const returning = await beside(setup, 'returning', 6000)
+    await beside(setup, 'sm2', 2000)
+    for (const name of ['cached', 'mixed'] as const) await beside(setup, name, 3000, cold.parts)
     for (const name of ['introspect', 'session-storm'] as const) tell(await run(setup, name, 3000))
-    const capacity = rateOf(cold)
+    const capacity = rateOf(cold.done)
     const open = { connections: 256, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
     const calm = tell(await run(setup, 'cold', open.rate * 10, open))
     return {
-      cold: gatewayCost(cold) / sumOf('cold', coldParts),
-      returning: gatewayCost(returning) / sumOf('returning', returningParts),
-      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold), capacity },
+      ...{ cold: cold.ratio, returning: returning.ratio },
+      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold.done), capacity },
     }
   } finally {
     await setup.close()
@@ -183,11 +178,10 @@ async function twoWorkers(coldCost: number) {
 
 async function peers() {
   if (values.without?.includes('peers')) return {}
-  // What is not installed by the project itself is only looked for here.
-  const { measurePeers } = (await import('./peers/run.ts')) as typeof import('./peers/run.ts')
-  const { twinP256, twinSm2, introspectVsOidcProvider, wrong } = await measurePeers({ print })
-  tally.wrong += wrong
-  return { twinP256, twinSm2, introspectVsOidcProvider }
+  const { figures, table, differences } = await measurePeers({ progress: print })
+  for (const line of ['', ...table, ...differences]) print(line)
+  tally.wrong += figures.wrong + differences.length
+  return figures
 }
 
 async function main(): Promise<number> {
@@ -197,14 +191,14 @@ async function main(): Promise<number> {
   const two = await twoWorkers(one.coldCost)
   const { rounds, wrong } = await measureIntrospection({ rounds: 3, requests: countOf(6000) })
   tally.wrong += wrong
-  const beside = await peers()
+  const compared: Partial<Figures> = await peers()
   const rounded = (value: number | undefined, digits = 2) =>
     value === undefined || !Number.isFinite(value) ? null : Number(value.toFixed(digits))
   const result = {
     ...{ cold: rounded(one.cold), returning: rounded(one.returning) },
-    ...{ twinP256: rounded(beside.twinP256), twinSm2: rounded(beside.twinSm2, 1) },
+    ...{ twinP256: rounded(compared.twinP256), twinSm2: rounded(compared.twinSm2, 1) },
     introspect: rounded(ratiosOf(rounds, 'unique').perSecond),
-    introspectVsOidcProvider: rounded(beside.introspectVsOidcProvider),
+    introspectVsOidcProvider: rounded(compared.introspectVsOidcProvider),
     ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(goodput), workers: rounded(two.workers) },
     ...{ bureauQuestions: two.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
   }

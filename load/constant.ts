@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { childEnvironment } from '../src/base/config.ts'
-import { engineEnvironment, engineFlags } from '../src/gateway-process.ts'
+import { workerEngine } from '../src/engine.ts'
 
 export type ConstantGateway = {
   pid: number
@@ -21,9 +21,9 @@ export type ConstantGateway = {
 export async function startConstant(flags: readonly string[] = []): Promise<ConstantGateway> {
   const root = mkdtempSync(join(tmpdir(), 'vouchsafe-constant-'))
   const main = fileURLToPath(new URL('./constant-gateway.ts', import.meta.url))
-  const child = spawn(process.execPath, [...engineFlags, ...flags, main, root], {
+  const child = spawn(process.execPath, [...workerEngine.flags, ...flags, main, root], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: childEnvironment(engineEnvironment),
+    env: childEnvironment(workerEngine.environment),
   })
   const lines = createInterface({ input: child.stdout })
   const [line] = (await Promise.race([once(lines, 'line'), once(child, 'exit').then(() => [''])])) as [string]

@@ -1,7 +1,9 @@
 // The process that sends: closed loop by autocannon for capacity, open loop of our own for latency. Its parent tells
 // it what; the replies go into a file, line by line, to be judged afterwards.
-import { createWriteStream, readFileSync } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import autocannon from 'autocannon'
+import { takeJob } from './child.ts'
+import { readLines, sharesOf } from './lines.ts'
 import { printPost, runOpenLoop } from './open-loop.ts'
 import type { Line, Reply } from './scenarios.ts'
 
@@ -20,56 +22,12 @@ export type GenerateJob = {
 /** `left`: lines that were not sent, because they did not go up evenly. */
 export type Generated = { sent: number; left: number[]; tookMs: number; cpuMicros: number }
 
-/** Lines of the files, dealt in turn, so that the work of each sealer is spread over the run. */
-export function readLines(files: readonly string[]): Line[] {
-  const piles = files.map((file) => {
-    const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean)
-    return group(lines.map((line) => JSON.parse(line) as Line))
-  })
-  const dealt: Line[] = []
-  const most = Math.max(0, ...piles.map((pile) => pile.length))
-  for (let i = 0; i < most; i++) for (const pile of piles) dealt.push(...(pile[i] ?? []))
-  return dealt
-}
-
-/** A request and what follows it stay together. */
-function group(lines: readonly Line[]): Line[][] {
-  const groups: Line[][] = []
-  for (const line of lines) {
-    const last = groups.at(-1)
-    if (line.follows && last) last.push(line)
-    else groups.push([line])
-  }
-  return groups
-}
-
 const headersOf = (line: Line): Record<string, string> => ({
   'content-type': line.path === '/v1/introspect' ? 'application/x-www-form-urlencoded' : 'application/json',
   ...(line.token === '' ? {} : { authorization: `Bearer ${line.token}` }),
 })
 
 type Sent = { replies: Reply[]; left: number[]; tookMs: number }
-
-/**
- * Equal shares of the lines for connections, as indices: what follows another is in the same share. What does not go
- * up evenly is left out.
- */
-export function sharesOf(lines: readonly Line[], connections: number): number[][] {
-  const size = Math.floor(lines.length / connections)
-  let at = 0
-  const groups = group(lines).map((each) => each.map(() => at++))
-  const shares: number[][] = []
-  for (let n = 0; n < connections; n++) {
-    const share: number[] = []
-    while (share.length < size) {
-      const fits = groups.findIndex((each) => share.length + each.length <= size)
-      if (fits < 0) return shares
-      share.push(...(groups.splice(fits, 1)[0] as number[]))
-    }
-    shares.push(share)
-  }
-  return shares
-}
 
 /** Each connection sends a share of its own, one request after another. */
 async function closedLoop(job: GenerateJob, lines: readonly Line[]): Promise<Sent> {
@@ -140,11 +98,4 @@ async function generate(job: GenerateJob): Promise<Generated> {
   return { sent: lines.length - left.length, left, tookMs, cpuMicros: user + system }
 }
 
-process.on('message', async (job: GenerateJob) => {
-  try {
-    process.send?.({ done: await generate(job) })
-  } catch (error) {
-    process.send?.({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
-  }
-  process.disconnect?.()
-})
+takeJob(async (job: GenerateJob) => ({ done: await generate(job) }))

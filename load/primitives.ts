@@ -1,6 +1,6 @@
 // What a verification is made of, each part alone: the CPU time of a process that does nothing else, over the very
 // requests that the gateway was sent, as many at once. Run as a process of its own by bench.ts.
-import { createPrivateKey, createSecretKey, randomBytes } from 'node:crypto'
+import { createPrivateKey, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createTokenHolders } from '../plugins/token-holders.ts'
@@ -22,8 +22,9 @@ import { deriveJti } from '../src/ledger/entry.ts'
 import { suiteById } from '../src/pki/suites.ts'
 import { createRedisStore } from '../src/store/redis.ts'
 import { answerClaims, type DeviceSession } from '../src/token/claims.ts'
-import { readLines } from './generator.ts'
+import { takeJob } from './child.ts'
 import { appendAll, fixed, makeEntries, openAt } from './ledger-entries.ts'
+import { readLines } from './lines.ts'
 import type { Line } from './scenarios.ts'
 
 export type PrimitivesJob = {
@@ -135,7 +136,7 @@ async function measure(job: PrimitivesJob): Promise<Primitives> {
   const store = await createRedisStore({ guardUrl: job.redisUrl, clock })
   const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
   const bureau = new BureauClient({ url: job.bureauUrl, tls, clock, position: () => 0 })
-  const ledger = await openAt(join(job.dataDir, 'bench-ledger.db'))
+  const ledger = await openAt(join(job.dataDir, `bench-${randomUUID()}.db`))
   const entries = makeEntries(inputs.length * (job.rounds + 1))
   const works: Record<keyof Primitives, (round: number) => Promise<unknown> | undefined> = {
     'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
@@ -201,11 +202,4 @@ async function measure(job: PrimitivesJob): Promise<Primitives> {
   return Object.fromEntries([...seen].map(([name, all]) => [name, median(all)])) as Primitives
 }
 
-process.on('message', async (job: PrimitivesJob) => {
-  try {
-    process.send?.({ done: await measure(job) })
-  } catch (error) {
-    process.send?.({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
-  }
-  process.disconnect?.()
-})
+takeJob(async (job: PrimitivesJob) => ({ done: await measure(job) }))

@@ -15,6 +15,7 @@ import type { ReadChip } from '../src/sdk/reader.ts'
 import { type Card, issueCard, readCard } from '../src/simulator/cards.ts'
 import { type DeckCard, makeDeck } from '../src/simulator/deck.ts'
 import { type CardSuite, loadSigners } from '../src/simulator/signers.ts'
+import { takeJob } from './child.ts'
 import { fetchDirectory, makeReader, openHandheld, type Place } from './handhelds.ts'
 import { tokenSigner } from './introspection.ts'
 import { type Kind, kindOf, type Line, type Scenario } from './scenarios.ts'
@@ -195,12 +196,4 @@ async function createLogins(place: Place, registered: readonly DemoDevice[], hel
   }
 }
 
-process.on('message', async (job: SealJob) => {
-  try {
-    await seal(job)
-    process.send?.({ done: true })
-  } catch (error) {
-    process.send?.({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
-  }
-  process.disconnect?.()
-})
+takeJob(async (job: SealJob) => ({ done: await seal(job) }))

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { childEnvironment } from './base/config.ts'
+import { smallEngine } from './engine.ts'
 
 export type GatewayProcess = {
   pid: number
@@ -18,21 +19,6 @@ export type GatewayProcess = {
 }
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
-/** As `npm start`: a heap that grows little between collections keeps the resident memory low (docs/DESIGN.md). */
-export const engineFlags = [
-  '--optimize-for-size',
-  '--max-semi-space-size=4',
-  '--v8-pool-size=1',
-  '--no-sparkplug',
-  '--no-maglev',
-]
-/** Likewise; and two threads of the pool, so that signatures do not take the serving thread's core from it. */
-export const engineEnvironment = {
-  MALLOC_ARENA_MAX: '2',
-  MALLOC_TRIM_THRESHOLD_: '131072',
-  MALLOC_MMAP_THRESHOLD_: '32768',
-  UV_THREADPOOL_SIZE: '2',
-}
 const startMsMax = 20_000
 
 /** Resolves when it listens. Throws with what it printed if it ends before. */
@@ -47,10 +33,10 @@ export async function startGateway(options: {
     VOUCHSAFE_CERTS: options.certsDir,
     ...anyPort,
     LOG_LEVEL: 'warn',
-    ...engineEnvironment,
+    ...smallEngine.environment,
     ...options.env,
   })
-  const child = spawn(process.execPath, [...engineFlags, launch, 'serve'], {
+  const child = spawn(process.execPath, [...smallEngine.flags, launch, 'serve'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env,
   })

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Config, childEnvironment } from './base/config.ts'
 import { limits } from './base/limits.ts'
+import { workerEngine } from './engine.ts'
 import type { FromWorker, Ports, Report, ToWorker } from './siblings.ts'
 
 type Log = Record<'info' | 'error', (fields: unknown, message: string) => void>
@@ -20,6 +21,9 @@ export type Primary = {
 
 type Started = Pick<Primary, 'ports' | 'warnings' | 'ledgerVkey'>
 type Worker = { process: ChildProcess; ended: Promise<void>; ready: boolean }
+
+/** What the primary itself may have been started with (`npm start`). */
+const notOfWorkers = { MALLOC_TRIM_THRESHOLD_: undefined, MALLOC_MMAP_THRESHOLD_: undefined }
 
 const main = fileURLToPath(new URL('./worker.ts', import.meta.url))
 
@@ -45,10 +49,12 @@ export async function openWorkers(options: { config: Config; log: Log }): Promis
   async function start(): Promise<Started> {
     const { device, carrier, operator } = ports
     const env = childEnvironment({
+      ...notOfWorkers,
+      ...workerEngine.environment,
       BUREAU_URL: config.BUREAU_URL,
       ...{ DEVICE_PORT: `${device}`, CARRIER_PORT: `${carrier}`, OPERATOR_PORT: `${operator}` },
     })
-    const child = fork(main, { serialization: 'advanced', env })
+    const child = fork(main, { serialization: 'advanced', env, execArgv: [...workerEngine.flags] })
     const worker: Worker = {
       process: child,
       ready: false,

@@ -21,8 +21,8 @@ export const serveHelp = `vouchsafe serve: runs the gateway
   npm start                             one process, with an embedded store
   REDIS_URL=redis://127.0.0.1:6379 npm start -- --workers 4
 
---workers N is the same as WORKERS=N: so many processes on the same ports, over one ledger. They need a Redis. One that
-dies is replaced. All other settings are variables: docs/API.md lists them.`
+--workers N is the same as WORKERS=N: so many processes on the same ports, over one ledger; more than one need a Redis.
+One that dies is replaced. All other settings are variables: docs/API.md lists them.`
 
 /** The arguments as settings. @throws ConfigError for any that is not known */
 function settingsOf(args: readonly string[]): Record<string, string> {
@@ -50,7 +50,7 @@ export async function serve(args: readonly string[], print: Print): Promise<void
   if (first?.operator) printOperator(print, first.operator)
   const starting = read.BUREAU_URL === '' ? startBureauMock(read.VOUCHSAFE_CERTS) : undefined
   // While the mock starts: each takes a core.
-  const loading = read.WORKERS > 1 ? import('./primary.ts') : import('./gateway.ts')
+  const loading = read.WORKERS > 0 ? import('./primary.ts') : import('./gateway.ts')
   const mock = await starting
   const config: Config = mock ? { ...read, BUREAU_URL: mock.url } : read
   const log = createLog(config.LOG_LEVEL)
@@ -125,7 +125,7 @@ function printStart(print: Print, started: Started): void {
   print(`  operator listener  http://${config.OPERATOR_HOST}:${ports.operator}   /health/ready, /metrics`)
   print(`  gateway CA         ${ca}`)
   print(`                     SHA-256 ${fingerprint}`)
-  if (config.WORKERS > 1) print(`  workers            ${config.WORKERS}, on the same ports`)
+  if (config.WORKERS > 0) print(`  workers            ${config.WORKERS}, on the same ports`)
   print(`  bureau             ${config.BUREAU_URL}${mocked ? ' (mocked, started beside the gateway)' : ''}`)
   print(`  store              ${config.REDIS_URL === '' ? 'embedded, in memory' : 'Redis'}`)
   if (config.REDIS_URL === '') print(`                     ${memoryStoreWarning}`)

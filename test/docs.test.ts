@@ -9,7 +9,8 @@ import t from 'tap'
 import { sha256 } from '../src/base/bytes.ts'
 import { settings } from '../src/base/config.ts'
 import { errorTable } from '../src/base/errors.ts'
-import { engineEnvironment, engineFlags, startGateway } from '../src/gateway-process.ts'
+import { smallEngine } from '../src/engine.ts'
+import { startGateway } from '../src/gateway-process.ts'
 import { deriveJti, hashJti, hashWho, printEntry } from '../src/ledger/entry.ts'
 import { leafHash } from '../src/ledger/hash.ts'
 import { deckNames } from '../src/simulator/deck.ts'
@@ -86,10 +87,10 @@ t.test('the Dockerfile copies what is there, runs as node, and leaves developmen
   t.ok(existsSync(path(command.find((word) => word.startsWith('src/')) ?? 'none')), 'the command is there')
   const engine = [...text.matchAll(/(?:MALLOC|UV)_\w+=\d+/g)].join(' ')
   t.equal(`${engine} ${command.join(' ')}`, manifest.scripts['start'], 'it starts as npm start does')
-  const environment = Object.entries(engineEnvironment).map(([name, value]) => `${name}=${value}`)
+  const environment = Object.entries(smallEngine.environment).map(([name, value]) => `${name}=${value}`)
   t.match(
     manifest.scripts['start'],
-    `${environment.join(' ')} node ${engineFlags.join(' ')} src/`,
+    `${environment.join(' ')} node ${smallEngine.flags.join(' ')} src/`,
     'and so do the gateways of tests and loads',
   )
   const probed = new URL(/fetch\('([^']+)'\)/.exec(text)?.[1] ?? 'http://none/')

@@ -2,7 +2,7 @@
 // the serving process used of the processors meanwhile.
 import { setTimeout as sleep } from 'node:timers/promises'
 import autocannon from 'autocannon'
-import { cpuMicrosOf } from './processes.ts'
+import { cpuMicros } from '../cpu.ts'
 
 export type Request = {
   path: string
@@ -54,7 +54,7 @@ export async function drive(
   const left = [...requests]
   const share = Math.floor(requests.length / connections)
   const amount = share * connections
-  const cpu = () => [cpuMicrosOf(target.pid), target.redisPid ? cpuMicrosOf(target.redisPid) : 0] as const
+  const cpu = () => [cpuMicros(target.pid), target.redisPid ? cpuMicros(target.redisPid) : 0] as const
   const tally = { answered: 0, begun: 0, before: 0, wrong: 0, undecided: 0, firstAt: 0, lastAt: 0, fault: '' }
   let before = cpu()
   await autocannon({

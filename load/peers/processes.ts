@@ -1,7 +1,6 @@
-// Peers as processes of their own, and what a process has used of the processors.
+// Peers as processes of their own.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { childEnvironment } from '../../src/base/config.ts'
@@ -10,14 +9,6 @@ export type Peer = { url: string; pid: number; close(): Promise<void> }
 
 /** Those of ./servers/. */
 export type PeerName = 'constant-https' | 'constant-fastify' | 'constant-express' | 'twin' | 'oidc'
-
-/** CPU time of all threads of a process that still live, in µs (proc(5): to the nanosecond, where ticks are of 10 ms). */
-export function cpuMicrosOf(pid: number): number {
-  const threads = readdirSync(`/proc/${pid}/task`)
-  const ofThread = (id: string) =>
-    Number(readFileSync(`/proc/${pid}/task/${id}/schedstat`, 'utf8').split(' ')[0]) / 1000
-  return threads.reduce((sum, id) => sum + ofThread(id), 0)
-}
 
 /** Starts one on plain Node and waits for its URL. Throws if it ends before. */
 export async function startPeer(name: PeerName, told: object): Promise<Peer> {

@@ -155,7 +155,12 @@ export const settings = {
     'the service that reads cards through licensed modules; empty: no cards are read so',
     'an https:// origin without a path, such as https://sam.example, or nothing',
   ),
-  WORKERS: setting('1', integer(1, 64), 'gateway processes', 'a number from 1 to 64'),
+  WORKERS: setting(
+    '0',
+    integer(0, 64),
+    'worker processes that serve, on the same ports; 0: the process that is started serves itself',
+    'a number from 0 to 64',
+  ),
   LOG_LEVEL: setting(
     'info',
     oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace'),
@@ -358,4 +363,7 @@ function faultsOfWitnesses({ WITNESSES: given = [], WITNESS_QUORUM: quorum }: Co
 }
 
 /** A copy of the environment for a child process, with changes. */
-export const childEnvironment = (changes: Record<string, string>) => ({ ...process.env, ...changes })
+export const childEnvironment = (changes: Record<string, string | undefined>) => ({
+  ...process.env,
+  ...changes,
+})

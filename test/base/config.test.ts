@@ -13,7 +13,7 @@ const faultsOf = (env: Record<string, string>) => {
 }
 
 t.test('nothing set is a development gateway', (t) => {
-  t.match(readConfig({}), { VOUCHSAFE_MODE: 'development', DEVICE_PORT: 8443, REDIS_URL: '', WORKERS: 1 })
+  t.match(readConfig({}), { VOUCHSAFE_MODE: 'development', DEVICE_PORT: 8443, REDIS_URL: '', WORKERS: 0 })
   t.end()
 })
 

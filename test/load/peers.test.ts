@@ -2,11 +2,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { cpuMicros } from '../../load/cpu.ts'
 import type { Rate } from '../../load/peers/drive.ts'
 import { figuresOf, isSound, median, printTable, type Rates, subjects } from '../../load/peers/figures.ts'
 import { isInstalled } from '../../load/peers/install.ts'
 import { defaults } from '../../load/peers/measure.ts'
-import { cpuMicrosOf } from '../../load/peers/processes.ts'
 import { help, readPlan } from '../../load/peers/run.ts'
 import { makeFolder } from '../helpers/folder.ts'
 
@@ -87,8 +87,8 @@ t.test('packages count as installed when each has the version of the lock file',
 })
 
 t.test('CPU time of a process grows with its work', (t) => {
-  const before = cpuMicrosOf(process.pid)
-  while (cpuMicrosOf(process.pid) - before < 10_000);
-  t.ok(cpuMicrosOf(process.pid) - before >= 10_000)
+  const before = cpuMicros(process.pid)
+  while (cpuMicros(process.pid) - before < 10_000);
+  t.ok(cpuMicros(process.pid) - before >= 10_000)
   t.end()
 })

@@ -1,7 +1,7 @@
 // The judge of a load run: what is right, wrong and unanswered, and what the scenarios deal.
 import t from 'tap'
 import { goodputBound, partsOf, sumOf } from '../../load/bench-parts.ts'
-import { sharesOf } from '../../load/generator.ts'
+import { sharesOf } from '../../load/lines.ts'
 import { judgeReply, kindOf, type Line, scenarioNames, scenarioOf } from '../../load/scenarios.ts'
 
 const line = (expected: Line['expected']): Line => ({
