@@ -137,10 +137,11 @@ async function oneWorker() {
 /** What is answered at twice the load, of what could be. */
 async function overload(coldCost: number, capacity: number): Promise<number> {
   const narrow = await openSetup({ workers: 1, redis: true, env: { IN_FLIGHT_MAX: '1' } })
+  const single = { devices: 1, sealers: 1 } // More would be refused while they log in.
   let rho: number
   try {
-    await run(narrow, 'refusals', 2000)
-    rho = gatewayCost(tell(await run(narrow, 'refusals', 6000))) / coldCost
+    await run(narrow, 'refusals', 2000, single)
+    rho = gatewayCost(tell(await run(narrow, 'refusals', 6000, single))) / coldCost
   } finally {
     await narrow.close()
   }
