@@ -38,6 +38,12 @@ export function childrenOf(pid: number): number[] {
     .map(Number)
 }
 
+/** Processes of a gateway that serve: its workers, or itself where it has none. */
+export function servingOf(pid: number): number[] {
+  const workers = childrenOf(pid).filter((child) => read(`/proc/${child}/cmdline`).includes('worker.ts'))
+  return workers.length > 0 ? workers : [pid]
+}
+
 /** A process and those it started, CPU microseconds of all together. */
 export const cpuMicrosOfTree = (pid: number): number =>
   [pid, ...childrenOf(pid)].reduce((sum, each) => sum + cpuMicros(each), 0)

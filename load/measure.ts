@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { peopleCount } from '../src/bureau-mock/people.ts'
-import { childrenOf, rssMb, type Sample, watchCpu } from './cpu.ts'
+import { rssMb, type Sample, servingOf, watchCpu } from './cpu.ts'
 import type { Generated, GenerateJob } from './generator.ts'
 import { countFalseReceipts, type Judgement, judge, readReplies } from './judge.ts'
 import { readLines } from './lines.ts'
@@ -24,7 +24,7 @@ export type Run = {
   /** CPU microseconds a request, by process. */
   cpu: Record<string, number>
   samples: Sample[]
-  /** Of the gateway's processes at the end, MB. */
+  /** Of the gateway's processes that serve, at the end, MB. */
   rssMb: number[]
   receipts: { checked: number; untrue: number }
   judgement: Judgement
@@ -86,7 +86,7 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
     ),
     samples: sent.samples,
     files: prepared.files,
-    rssMb: [setup.pids['gateway'] ?? 0].flatMap((pid) => [pid, ...childrenOf(pid)]).map(rssMb),
+    rssMb: servingOf(setup.pids['gateway'] ?? 0).map(rssMb),
     receipts: await countFalseReceipts(answered, {
       ...{ url: setup.carrier, certsDir, vkey: setup.vkey, samples: receipts },
     }),

@@ -14,7 +14,7 @@ export const rates = {
   CARRIER_RATE: '100000',
   ADDRESS_RATE: '1000000',
   DEVICE_REFUSALS: '0',
-  DEVICE_PEOPLE_PER_DAY: '0',
+  DEVICE_PEOPLE_PER_DAY: '100000', // Counted all the same: it is part of what an answer costs.
   CARRIER_API_RATE: '1000000',
 }
 

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { childrenOf } from '../load/cpu.ts'
+import { servingOf } from '../load/cpu.ts'
 import { dealCards, makeHandhelds, prepare } from '../load/handhelds.ts'
 import { dealt, rates } from '../load/stage.ts'
 import { systemClock } from '../src/base/clock.ts'
@@ -28,8 +28,7 @@ async function open(t: Test) {
   t.teardown(() => gateway.close())
   const db = await openRegistry(join(dataDir, 'registry.db'))
   t.teardown(() => db.destroy())
-  const workers = () =>
-    childrenOf(gateway.pid).filter((pid) => /worker\.ts/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')))
+  const workers = () => servingOf(gateway.pid)
   const secret = /secret (\S+)/.exec(gateway.output())?.[1] ?? ''
   return { gateway, dataDir, certsDir, db, workers, secret, redisUrl: redis.url }
 }

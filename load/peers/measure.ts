@@ -103,7 +103,7 @@ const warmPartMax = 2048
 async function warmUp(stage: PeerStage, plan: Plan): Promise<void> {
   for (let left = plan.warm; left >= plan.connections; left -= warmPartMax) {
     const requests = await sealKnownCards(stage, Math.min(left, warmPartMax))
-    await drive({ url: stage.gateway.device, pid: stage.gateway.pid }, requests, plan.connections)
+    await drive({ url: stage.gateway.device, pid: stage.worker }, requests, plan.connections)
     await drive(stage.twin, requests, plan.connections)
   }
 }
@@ -111,7 +111,7 @@ async function warmUp(stage: PeerStage, plan: Plan): Promise<void> {
 async function measureRound(field: Field, plan: Plan, round: number): Promise<Map<Subject, Rate>> {
   const seen = new Map<Subject, Rate>()
   const { stage } = field
-  const ours = { url: stage.gateway.device, pid: stage.gateway.pid, redisPid: stage.redis.pid }
+  const ours = { url: stage.gateway.device, pid: stage.worker, redisPid: stage.redis.pid }
   const twin = { url: stage.twin.url, pid: stage.twin.pid, redisPid: stage.redis.pid }
   const run = async (
     subject: Subject,
@@ -147,7 +147,7 @@ async function measureRound(field: Field, plan: Plan, round: number): Promise<Ma
     () => run('credentials', field.oidc.target, credentials),
   )
   const tokens = await introspections(stage, plan.light)
-  const carrier = { url: stage.gateway.carrier, pid: stage.gateway.pid, tls: carrierTls(stage) }
+  const carrier = { url: stage.gateway.carrier, pid: stage.worker, tls: carrierTls(stage) }
   const asked = await field.oidc.introspections(plan.light)
   await inTurn(
     () => run('introspect', carrier, tokens),
@@ -161,7 +161,7 @@ async function measureRound(field: Field, plan: Plan, round: number): Promise<Ma
 async function measureLogins(stage: PeerStage, plan: Plan): Promise<Rate> {
   const reader = await openReader(stage)
   const { device: url } = stage.gateway
-  const target = { url, pid: stage.gateway.pid, redisPid: stage.redis.pid }
+  const target = { url, pid: stage.worker, redisPid: stage.redis.pid }
   const challenges: Buffer[] = []
   const asked = challengeRequests(reader, plan.light, (challenge) => challenges.push(challenge))
   const first = await drive(target, asked, plan.connections)

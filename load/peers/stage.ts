@@ -8,6 +8,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { readConfig } from '../../src/base/config.ts'
 import { startGateway } from '../../src/gateway-process.ts'
 import { openRegistry } from '../../src/registry/schema.ts'
+import { servingOf } from '../cpu.ts'
 import { makeHandhelds } from '../handhelds.ts'
 import { startRedis } from '../redis.ts'
 import { rates } from '../stage.ts'
@@ -15,8 +16,8 @@ import { startPeer } from './processes.ts'
 
 export type PeerStage = Awaited<ReturnType<typeof openPeerStage>>
 
-/** Counting people stays on, as it is part of what an answer costs; only its bound is out of the way. */
-const bounds = { ...rates, DEVICE_PEOPLE_PER_DAY: '100000', CARRIER_API_RATE: '1000000' }
+/** One worker, with the engine that workers have. */
+const bounds = { ...rates, WORKERS: '1' }
 const handhelds = 8
 
 export async function openPeerStage() {
@@ -44,7 +45,8 @@ export async function openPeerStage() {
     closers.push(() => twin.close())
     const file = (name: string) => readFileSync(join(certsDir, name))
     const fetchText = (path: string) => getText(gateway.device + path, file('gateway-ca.crt'))
-    return { fetchText, redis, gateway, db, devices, twin, origin, dataDir, certsDir, file, close }
+    const [worker = gateway.pid] = servingOf(gateway.pid)
+    return { fetchText, redis, gateway, worker, db, devices, twin, origin, dataDir, certsDir, file, close }
   } catch (error) {
     await close()
     throw error
