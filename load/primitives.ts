@@ -97,8 +97,9 @@ function readInput(line: Line, session: DeviceSession, wrap: ReturnType<typeof c
   return { line, challenge, parcel, sealed, session, key, reading }
 }
 
-async function measure(job: PrimitivesJob): Promise<Primitives> {
-  const { certsDir, atOnce } = job
+/** What the parts need: the gateway's keys, the requests opened, and a store, a bureau and a ledger. */
+async function open(job: PrimitivesJob) {
+  const { certsDir } = job
   const file = (name: string) => readFileSync(join(certsDir, name))
   const clock = systemClock
   const keyring = await Keyring.open({
@@ -130,15 +131,31 @@ async function measure(job: PrimitivesJob): Promise<Primitives> {
     }
   })
   const signer = present(suite.importKey(present(cards[0], 'a card').sod.signer.spki), 'the signer’s key')
-  const must = (right: unknown) => {
-    if (!right) throw new Error('A part of a verification came to another end.')
-  }
   const store = await createRedisStore({ guardUrl: job.redisUrl, clock })
   const tls = { ca: file('bureau-ca.crt'), cert: file('bureau-client.crt'), key: file('bureau-client.key') }
   const bureau = new BureauClient({ url: job.bureauUrl, tls, clock, position: () => 0 })
   const ledger = await openAt(join(job.dataDir, `bench-${randomUUID()}.db`))
   const entries = makeEntries(inputs.length * (job.rounds + 1))
-  const works: Record<keyof Primitives, (round: number) => Promise<unknown> | undefined> = {
+  return {
+    ...{ inputs, cards, suite, signer, tokens, wrapOf, store, bureau, ledger, entries },
+    async close() {
+      await ledger.close()
+      await bureau.close()
+      await store.close()
+      await keyring.close()
+    },
+  }
+}
+
+const must = (right: unknown) => {
+  if (!right) throw new Error('A part of a verification came to another end.')
+}
+
+type Works = Record<keyof Primitives, (round: number) => Promise<unknown> | undefined>
+
+function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works {
+  const { inputs, cards, suite, signer, tokens, wrapOf, store, bureau, ledger, entries } = opened
+  return {
     'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
     unseal: () =>
       forEach(inputs, 1, async ({ session, challenge, parcel, sealed }) => {
@@ -181,23 +198,34 @@ async function measure(job: PrimitivesJob): Promise<Primitives> {
         const jti = deriveJti(requestDigest({ device, sid, challenge, parcel }, sealed))
         const leaf = fixed.parcel
         return tokens.signAnswer(
-          answerClaims({ answer: 'yes', carrier, device, parcel, jti, leaf, index: i, timeMs: clock.now() }),
+          answerClaims({
+            answer: 'yes',
+            carrier,
+            device,
+            parcel,
+            jti,
+            leaf,
+            index: i,
+            timeMs: systemClock.now(),
+          }),
         )
       }),
   }
+}
+
+async function measure(job: PrimitivesJob): Promise<Primitives> {
+  const opened = await open(job)
+  const works = worksOf(opened, job.atOnce)
   const seen = new Map<string, number[]>()
   for (let round = 0; round <= job.rounds; round++) {
     for (const [name, work] of Object.entries(works)) {
       const before = process.cpuUsage()
       await work(round)
-      const micros = usedMicros(before) / inputs.length
+      const micros = usedMicros(before) / opened.inputs.length
       if (round > 0) seen.set(name, [...(seen.get(name) ?? []), micros]) // The first warms up.
     }
   }
-  await ledger.close()
-  await bureau.close()
-  await store.close()
-  await keyring.close()
+  await opened.close()
   const median = (all: number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0
   return Object.fromEntries([...seen].map(([name, all]) => [name, median(all)])) as Primitives
 }

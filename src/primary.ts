@@ -35,31 +35,16 @@ export async function openWorkers(options: { config: Config; log: Log }): Promis
   const { config, log } = options
   const secret = randomBytes(32)
   const workers = new Set<Worker>()
-  let ports: Ports = {
-    device: config.DEVICE_PORT,
-    carrier: config.CARRIER_PORT,
-    operator: config.OPERATOR_PORT,
-  }
+  let ports = portsOf(config)
   let closing = false
-  let restartMs: number = limits.workerRestartMsMin
+  const pauses = createPauses()
 
   const post = (worker: Worker, message: ToWorker) => worker.process.connected && worker.process.send(message)
   const gather = createGathering(workers, post)
 
   async function start(): Promise<Started> {
-    const { device, carrier, operator } = ports
-    const env = childEnvironment({
-      ...notOfWorkers,
-      ...workerEngine.environment,
-      BUREAU_URL: config.BUREAU_URL,
-      ...{ DEVICE_PORT: `${device}`, CARRIER_PORT: `${carrier}`, OPERATOR_PORT: `${operator}` },
-    })
-    const child = fork(main, { serialization: 'advanced', env, execArgv: [...workerEngine.flags] })
-    const worker: Worker = {
-      process: child,
-      ready: false,
-      ended: new Promise((resolve) => child.once('exit', () => resolve())),
-    }
+    const worker = forkWorker(config, ports)
+    const child = worker.process
     workers.add(worker)
     const started = new Promise<Started>((resolve, reject) => {
       let fault = 'it ended before it listened'
@@ -84,15 +69,12 @@ export async function openWorkers(options: { config: Config; log: Log }): Promis
   async function replace(dead: Record<string, unknown>): Promise<void> {
     log.error(dead, 'worker died')
     while (!closing) {
-      await sleep(restartMs)
-      restartMs = Math.min(restartMs * 2, limits.workerRestartMsMax)
+      await sleep(pauses.next())
       if (closing) return
       try {
         await start()
         log.info({ workers: workers.size }, 'worker replaced')
-        setTimeout(() => {
-          restartMs = limits.workerRestartMsMin
-        }, limits.workerRestartMsMax).unref()
+        setTimeout(pauses.calm, limits.workerRestartMsMax).unref()
         return
       } catch (err) {
         log.error({ err }, 'worker not replaced')
@@ -108,15 +90,45 @@ export async function openWorkers(options: { config: Config; log: Log }): Promis
 
   try {
     await assertFree(config)
-    const first = await start() // Ports that were any are known then.
-    ports = first.ports
+    const first = await start()
+    ports = first.ports // Those that were any are known now.
     await Promise.all(Array.from({ length: config.WORKERS - 1 }, start))
-    const { warnings, ledgerVkey } = first
-    return { ports, warnings, ledgerVkey, close }
+    return { ...first, close }
   } catch (error) {
     await close()
     throw error
   }
+}
+
+/** Between tries, ms: each twice the last, until all has been calm for a while. */
+function createPauses() {
+  let ms: number = limits.workerRestartMsMin
+  return {
+    next(): number {
+      const now = ms
+      ms = Math.min(ms * 2, limits.workerRestartMsMax)
+      return now
+    },
+    calm(): void {
+      ms = limits.workerRestartMsMin
+    },
+  }
+}
+
+const portsOf = (config: Config): Ports => ({
+  device: config.DEVICE_PORT,
+  carrier: config.CARRIER_PORT,
+  operator: config.OPERATOR_PORT,
+})
+
+function forkWorker({ BUREAU_URL }: Config, { device, carrier, operator }: Ports): Worker {
+  const env = childEnvironment({
+    ...{ ...notOfWorkers, ...workerEngine.environment, BUREAU_URL },
+    ...{ DEVICE_PORT: `${device}`, CARRIER_PORT: `${carrier}`, OPERATOR_PORT: `${operator}` },
+  })
+  const child = fork(main, { serialization: 'advanced', env, execArgv: [...workerEngine.flags] })
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  return { process: child, ready: false, ended }
 }
 
 /** Passes a question for reports on to the others, and what came of it in time back to who asked. */

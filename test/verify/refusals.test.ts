@@ -126,9 +126,11 @@ t.test(
     const counts = Object.values(before)
     t.ok(Math.max(...counts) - Math.min(...counts) <= 5, `entries before each no: ${JSON.stringify(before)}`)
     t.ok(Math.min(...counts) >= 3, 'none is recorded at once')
-    // Others' work makes single answers late, so each kind shows its least of five, and none may be early.
+    // Others' work makes single answers late, so each kind shows its least of five, and none may be early. Of more,
+    // if that work went on: a kind that is always later stays later.
     const least: Record<string, number> = {}
-    for (let i = 0; i < 5; i++) {
+    const spread = () => Math.max(...Object.values(least)) - Math.min(...Object.values(least))
+    for (let i = 0; i < 5 || (i < 25 && spread() >= 45); i++) {
       for (const name of ['forged', 'unknown', 'altered', 'mismatch', 'cloned-sm2', 'expired-sm2']) {
         const { body } = await device.prepare(parcelOf(), (c) => g.cardNamed(name).readChip(c))
         const from = g.lines.length
@@ -140,7 +142,7 @@ t.test(
     const held = Object.values(least)
     const told = JSON.stringify(least)
     t.ok(Math.min(...held) >= 149.5, `none before 150 ms: ${told}`)
-    t.ok(Math.max(...held) - Math.min(...held) < 45, `within one step of the grid: ${told}`)
+    t.ok(spread() < 45, `within one step of the grid: ${told}`)
   },
 )
 

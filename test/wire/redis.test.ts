@@ -14,7 +14,7 @@ import {
   startRedis as started,
   until,
 } from '../helpers/redis-store.ts'
-import { testStoreContract } from '../store/contract.ts'
+import { patiently, testStoreContract } from '../store/contract.ts'
 
 const challenge = () => randomBytes(42)
 const value = () => randomBytes(41)
@@ -262,7 +262,7 @@ if (hasRedis(t)) {
       const answer = i % 3 ? 1 : 2
       const transaction = Buffer.from(`transaction00000`)
       cache.write(slots, { answer, refusal: answer === 1 ? 0 : 33, position: i, transaction })
-      t.match(await cache.read(slots), { answer, position: i })
+      t.match(await patiently(() => cache.read(slots)), { answer, position: i })
     }
     const keys = (await server.command('KEYS', '*')).split('\n')
     t.equal(keys.length, people.length)
