@@ -30,13 +30,6 @@ export default fp<{ inFlightMax: number }>(
       }
       if (!shedding.take(performance.now())) throw new GatewayError('overloaded', 'queue_stands')
     })
-    let due = Number.POSITIVE_INFINITY
-    const sampler = setInterval(() => {
-      const now = performance.now()
-      shedding.sample(now - due, now)
-      due = now + limits.shedSampleMs
-    }, limits.shedSampleMs).unref()
-    app.addHook('onClose', async () => clearInterval(sampler))
     // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
     // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.
     app.addHook('preValidation', async (_, reply) => {
@@ -49,7 +42,16 @@ export default fp<{ inFlightMax: number }>(
     let measuredFrom = Number.POSITIVE_INFINITY
     app.addHook('onListen', async () => {
       measuredFrom = performance.now() + 2 * limits.eventLoopSampleMs
+      sampler = setInterval(sample, limits.shedSampleMs).unref()
     })
+    let due = Number.POSITIVE_INFINITY
+    const sample = () => {
+      const now = performance.now()
+      if (now >= measuredFrom) shedding.sample(now - due, now)
+      due = now + limits.shedSampleMs
+    }
+    let sampler: NodeJS.Timeout | undefined
+    app.addHook('onClose', async () => clearInterval(sampler))
     await app.register(underPressure, {
       maxEventLoopDelay: limits.eventLoopDelayMsMax,
       sampleInterval: limits.eventLoopSampleMs,

@@ -30,8 +30,8 @@ export const limits = {
   eventLoopDelayMsMax: 1000,
   eventLoopSampleMs: 1000,
   /** A queue that stands: the event loop is so late, for so long. A question to the bureau has 800 ms, this included. */
-  shedLateMs: 100,
-  shedAfterMs: 300,
+  shedLateMs: 200,
+  shedAfterMs: 500,
   /** Then a turn of the loop takes so many, until none more was refused for so long. */
   shedPerTurn: 16,
   shedQuietMs: 1000,
