@@ -1,6 +1,6 @@
-// node:sqlite behind Kysely, and the one way a database file of ours is opened.
-import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
-import { Kysely, SqliteDialect } from 'kysely'
+// The one way a database file of ours is opened. No Kysely here: the ledger's threads do without, and it is 255 modules
+// that each of them would load (base/kysely.ts).
+import { DatabaseSync } from 'node:sqlite'
 
 /**
  * Opens (and makes) a database file: WAL, and a commit is on disk before it returns.
@@ -12,23 +12,4 @@ export function openSqlite(file: string, lockMsMax = 5000): DatabaseSync {
   database.exec('pragma synchronous = full')
   database.exec('pragma foreign_keys = on')
   return database
-}
-
-/** A Kysely over an open handle. Never use the handle while a Kysely transaction awaits on it. */
-export function kyselyOver<Tables>(database: DatabaseSync): Kysely<Tables> {
-  // Kysely asks for a driver shaped like better-sqlite3; node:sqlite needs only this much.
-  const driver = {
-    close: () => database.close(),
-    prepare(text: string) {
-      const statement = database.prepare(text)
-      const bind = (values: readonly unknown[]) => values as SQLInputValue[]
-      return {
-        reader: statement.columns().length > 0,
-        all: (values: readonly unknown[]) => statement.all(...bind(values)),
-        run: (values: readonly unknown[]) => statement.run(...bind(values)),
-        iterate: (values: readonly unknown[]) => statement.iterate(...bind(values)),
-      }
-    },
-  }
-  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: driver as never }) })
 }

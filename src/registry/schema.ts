@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
-import { kyselyOver, openSqlite } from '../base/sqlite.ts'
+import { kyselyOver } from '../base/kysely.ts'
+import { openSqlite } from '../base/sqlite.ts'
 import { migrations } from './migrations.ts'
 
 export type RegistryTables = {

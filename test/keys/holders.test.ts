@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { dayMs, manualClock } from '../../src/base/clock.ts'
-import { kyselyOver } from '../../src/base/sqlite.ts'
+import { kyselyOver } from '../../src/base/kysely.ts'
 import { holderLifeMs, liveHolders, reportHolder } from '../../src/keys/holders.ts'
 import { findLate } from '../../src/keys/rewrap.ts'
 import { type KeyringTables, openKeyringFile } from '../../src/keys/store.ts'
