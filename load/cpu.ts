@@ -44,19 +44,19 @@ export function servingOf(pid: number): number[] {
   return workers.length > 0 ? workers : [pid]
 }
 
-/** A process and those it started, CPU microseconds of all together. */
-export const cpuMicrosOfTree = (pid: number): number =>
-  [pid, ...childrenOf(pid)].reduce((sum, each) => sum + cpuMicros(each), 0)
-
 export type Sample = { atMs: number } & Record<string, number>
 
 /**
- * Watches named processes, each with its children.
+ * Watches named processes, each with the children that it has by now.
  * @returns what ends it: CPU microseconds of each since the start, and the share of a core over time
  */
 export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   const names = Object.keys(pids)
-  const now = () => Object.fromEntries(names.map((name) => [name, cpuMicrosOfTree(pids[name] ?? 0)]))
+  const trees = names.map((name) => [name, [pids[name] ?? 0, ...childrenOf(pids[name] ?? 0)]] as const)
+  const now = (): Record<string, number> =>
+    Object.fromEntries(
+      trees.map(([name, tree]) => [name, tree.reduce((sum, pid) => sum + cpuMicros(pid), 0)]),
+    )
   const began = performance.now()
   const first = now()
   const samples: Sample[] = []

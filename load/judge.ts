@@ -32,16 +32,30 @@ export const readReplies = (file: string): Reply[] =>
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Reply)
 
-/** Claims of a token, unchecked: what they say is held against the ledger. */
-function claimsOf(body: string): { claims: Claims; token: string } | undefined {
-  const { token } = JSON.parse(body) as { token?: string }
-  const payload = parseBase64url(token?.split('.')[1] ?? '')
-  return token && payload ? { token, claims: JSON.parse(payload.toString()) as Claims } : undefined
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** An answer with what its token claims; undefined claims for a token that is none, or that says something else. */
+type Answered = { token: string; claims: Claims | undefined }
+
+/** Claims are unchecked here: they are held against the ledger. */
+function answeredOf(line: Line, reply: Reply): Answered {
+  const { answer, token } = parse(reply.body) ?? {}
+  if (typeof token !== 'string') return { token: '', claims: undefined }
+  const claims = parse(parseBase64url(token.split('.')[1] ?? '')?.toString() ?? '')
+  const isOfRequest = claims?.['answer'] === answer && claims?.['parcel'] === parse(line.body)?.['parcel']
+  return { token, claims: isOfRequest ? (claims as Claims) : undefined }
 }
 
 const wordOf = (reply: Reply | undefined): string => {
   if (!reply || reply.status === 0) return 'nothing'
-  const { answer, code, active } = JSON.parse(reply.body) as Record<string, unknown>
+  const { answer, code, active } = parse(reply.body) ?? { code: 'not JSON' }
   return String(answer ?? code ?? (active === undefined ? reply.status : `active ${active}`))
 }
 
@@ -50,13 +64,13 @@ export function judge(
   lines: readonly Line[],
   replies: readonly Reply[],
   options: { scenario: Scenario; dataDir: string; left: readonly number[] },
-): Judgement & { answered: { claims: Claims; token: string }[] } {
+): Judgement & { answered: Answered[] } {
   const of = new Map(replies.map((reply) => [reply.line, reply]))
   const judgement: Judgement = {
     ...{ right: 0, wrong: 0, unanswered: 0, missingEntries: 0, counts: {}, micros: { all: [], yes: [] } },
     examples: [],
   }
-  const answered: { claims: Claims; token: string }[] = []
+  const answered: Answered[] = []
   const left = new Set(options.left)
   for (const [i, line] of lines.entries()) {
     if (left.has(i)) continue
@@ -71,30 +85,38 @@ export function judge(
     if (!reply || judged !== 'right') continue
     judgement.micros.all.push(reply.micros)
     if (!('answer' in line.expected)) continue
-    const found = reply.status === 200 ? claimsOf(reply.body) : undefined
-    if (found) answered.push(found)
-    if (found?.claims.answer === 'yes') judgement.micros.yes.push(reply.micros)
+    if (reply.status !== 200) continue
+    answered.push(answeredOf(line, reply))
+    if (line.expected.answer === 'yes') judgement.micros.yes.push(reply.micros)
   }
   judgement.missingEntries = countMissing(join(options.dataDir, 'ledger.db'), answered)
   return { ...judgement, answered }
 }
 
-/** Answers without an entry that says the same under their index, and answers that share one. */
-function countMissing(file: string, answered: readonly { claims: Claims }[]): number {
+/** Answers without an entry that says the same under their index, or with more than one in the ledger. */
+function countMissing(file: string, answered: readonly Answered[]): number {
   const db = openLedgerReadOnly(file)
   const reader = prepareReader(db)
-  const seen = new Map<number, string>()
-  const isMissing = ({ claims }: { claims: Claims }) => {
-    const { index, jti, leaf, answer } = claims
+  const entriesOf = new Map<string, number>()
+  const entryAt = (index: number) => {
     const found = reader.readEntry(index)
-    const entry = found && parseEntry(found.data)
-    const told = seen.get(index) ?? jti
-    seen.set(index, jti)
+    return found && { leaf: found.leaf, entry: parseEntry(found.data) }
+  }
+  for (let index = 0; index < reader.size(); index++) {
+    const jti = entryAt(index)?.entry?.jtiHash?.toString('hex')
+    if (jti !== undefined) entriesOf.set(jti, (entriesOf.get(jti) ?? 0) + 1)
+  }
+  const told = new Set<string>()
+  const isMissing = ({ claims }: Answered) => {
+    if (!claims || told.has(claims.jti)) return true
+    told.add(claims.jti)
+    const jti = hashJti(Buffer.from(claims.jti, 'base64url'))
+    const found = entryAt(claims.index)
     return !(
-      told === jti &&
-      found?.leaf.toString('base64url') === leaf &&
-      entry?.jtiHash?.equals(hashJti(Buffer.from(jti, 'base64url'))) &&
-      entry.answer === (answer === 'yes' ? 1 : 2)
+      entriesOf.get(jti.toString('hex')) === 1 &&
+      found?.entry?.jtiHash?.equals(jti) &&
+      found.leaf.toString('base64url') === claims.leaf &&
+      found.entry.answer === (claims.answer === 'yes' ? 1 : 2)
     )
   }
   const missing = answered.filter(isMissing).length
@@ -104,7 +126,7 @@ function countMissing(file: string, answered: readonly { claims: Claims }[]): nu
 
 /** Receipts of some answers, fetched as their carrier and checked offline. Returns how many were not true. */
 export async function countFalseReceipts(
-  answered: readonly { claims: Claims; token: string }[],
+  answered: readonly Answered[],
   options: { url: string; certsDir: string; vkey: string; samples: number },
 ): Promise<{ checked: number; untrue: number }> {
   const file = (name: string) => readFileSync(join(options.certsDir, name))
@@ -116,6 +138,7 @@ export async function countFalseReceipts(
   const sampled = answered.filter((_, i) => i % every === 0).slice(0, options.samples)
   let untrue = 0
   for (const { claims, token } of sampled) {
+    if (!claims) continue // Counted as missing already.
     const text = await carrier.fetchReceipt(claims.jti)
     if (checkReceipt(text, { ledger: options.vkey, token }).state !== 'true') untrue++
   }

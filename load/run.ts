@@ -97,7 +97,7 @@ async function run(setup: Setup, scenario: ScenarioName, values: Values): Promis
   if (overload === undefined) return measure(setup, { ...base, count })
   return measure(setup, {
     ...base,
-    rate: capacity * overload,
+    rate: Math.round(capacity * overload),
     count,
     connections: Math.max(connections, 512),
   })

@@ -43,6 +43,8 @@ export type Scenario = {
   bureau?: object
   /** Refusals that are right whatever a request is: the answer could not be had. */
   mayRefuse?: readonly string[]
+  /** Whoever gets an answer, gets a wrong one. */
+  noAnswers?: true
   /** Sends more than the gateway takes: open loop, so many times its capacity. */
   overload?: number
 }
@@ -87,6 +89,7 @@ export const scenarios = {
     about: 'new and known people while the bureau is away: nobody may get an answer',
     mix: { new: 0.5, known: 0.5 },
     bureau: { down: true },
+    noAnswers: true,
     mayRefuse: ['bureau_unavailable'],
   },
   overload: {
@@ -141,6 +144,7 @@ export function judgeReply(line: Line, reply: Reply | undefined, scenario: Scena
     if ('codes' in expected && expected.codes.includes(code)) return 'right'
     return scenario.mayRefuse?.includes(code) ? 'right' : 'unanswered'
   }
+  if (scenario.noAnswers) return 'wrong'
   if ('answer' in expected) return body['answer'] === expected.answer ? 'right' : 'wrong'
   if ('active' in expected) return body['active'] === expected.active ? 'right' : 'wrong'
   if ('session' in expected) return typeof body['token'] === 'string' ? 'right' : 'wrong'

@@ -24,11 +24,13 @@ export default fp<{ inFlightMax: number }>(
     }
     app.addHook('onRequest', async () => {
       if (inFlight >= inFlightMax) throw new GatewayError('overloaded', 'in_flight')
+      const now = performance.now()
+      if (!shedding.isOn(now)) return
       if (!inTurn) {
         inTurn = true
         setImmediate(endTurn)
       }
-      if (!shedding.take(performance.now())) throw new GatewayError('overloaded', 'queue_stands')
+      if (!shedding.take(now)) throw new GatewayError('overloaded', 'queue_stands')
     })
     // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
     // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.

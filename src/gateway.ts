@@ -16,7 +16,6 @@ import { checkOperator } from './registry/operators.ts'
 import { type RegistryDb, RegistryError } from './registry/schema.ts'
 import { type Context, openResources, type Resources } from './resources.ts'
 import type { Issuing } from './routes/admission.ts'
-import { inAll } from './routes/health.ts'
 import type { Ports, Siblings } from './siblings.ts'
 import { createIntrospection } from './token/introspect.ts'
 import { tellingYes } from './token-revocations.ts'
@@ -85,11 +84,10 @@ async function openParts(
     for (const [part, up] of Object.entries(ready)) metrics.ready.set({ part }, up ? 1 : 0)
     return { ready, metrics: await metrics.registry.getMetricsAsJSON() }
   })
-  const others = async () => (await siblings?.reports()) ?? []
   const operator = await buildOperatorApp(common, {
     checkOperator: (name, secret) => checkOperator(db, name, secret),
-    readiness: async () => inAll([readiness(), ...(await others()).map(({ ready }) => ready)]),
-    others: async () => (await others()).map((report) => report.metrics),
+    readiness,
+    ...(siblings ? { others: siblings.reports } : {}),
     bundles: { ledger },
     admission: { db, clock, issuing: issuingOf(db, config) },
   })

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { type Config, childEnvironment } from './base/config.ts'
 import { limits } from './base/limits.ts'
 import { workerEngine } from './engine.ts'
-import type { FromWorker, Ports, Report, ToWorker } from './siblings.ts'
+import type { Report } from './routes/health.ts'
+import type { FromWorker, Ports, ToWorker } from './siblings.ts'
 
 type Log = Record<'info' | 'error', (fields: unknown, message: string) => void>
 

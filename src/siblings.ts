@@ -1,16 +1,12 @@
 // What one worker of a gateway knows of the others: a secret that they share, and how they are. Messages go through
 // the primary process, which serves nothing itself (src/primary.ts).
-import type { MetricValues } from '../plugins/metrics.ts'
-import type { Parts } from './routes/health.ts'
-
-/** How one worker is: which parts are ready, and its metrics. */
-export type Report = { ready: Parts; metrics: MetricValues }
+import type { Others, Report } from './routes/health.ts'
 
 export type Siblings = {
   /** 32 bytes that the workers share, new with each start of the gateway. */
   secret: Buffer
-  /** Of the other workers that answer in time. */
-  reports(): Promise<Report[]>
+  /** None where the primary does not answer in time: this worker serves all the same. */
+  reports: Others
   /** Says what is told of this worker. */
   reportWith(report: () => Promise<Report>): void
 }

@@ -3,10 +3,12 @@
 import closeWithGrace from 'close-with-grace'
 import { systemClock } from './base/clock.ts'
 import { readConfig } from './base/config.ts'
+import { limits } from './base/limits.ts'
 import { createLog } from './base/log.ts'
 import { endWith } from './base/parent.ts'
 import { type Gateway, openGateway } from './gateway.ts'
-import type { FromWorker, Report, Siblings, ToWorker } from './siblings.ts'
+import type { Report } from './routes/health.ts'
+import type { FromWorker, Siblings, ToWorker } from './siblings.ts'
 
 const post = (message: FromWorker) => process.connected && process.send?.(message)
 
@@ -28,7 +30,13 @@ const siblingsOf = (secret: Buffer): Siblings => ({
   reports() {
     const id = ++lastId
     return new Promise((resolve) => {
-      waiting.set(id, resolve)
+      const done = (reports: Report[]) => {
+        clearTimeout(late)
+        waiting.delete(id)
+        resolve(reports)
+      }
+      const late = setTimeout(done, 2 * limits.workerReportMsMax, [])
+      waiting.set(id, done)
       post({ kind: 'ask', id })
     })
   },
@@ -41,10 +49,7 @@ process.on('message', async (message: ToWorker) => {
   if (message.kind === 'start') await start(Buffer.from(message.secret))
   else if (message.kind === 'report' && ownReport)
     post({ kind: 'report', id: message.id, report: await ownReport() })
-  else if (message.kind === 'reports') {
-    waiting.get(message.id)?.(message.reports)
-    waiting.delete(message.id)
-  }
+  else if (message.kind === 'reports') waiting.get(message.id)?.(message.reports)
 })
 
 async function start(secret: Buffer): Promise<void> {

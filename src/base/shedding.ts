@@ -23,9 +23,14 @@ export class Shedding {
     if (now - this.#lateSince >= limits.shedAfterMs) this.#until = now + limits.shedQuietMs
   }
 
+  /** Whether anybody is refused now: then each request asks `take`, and each turn is told of its end. */
+  isOn(now: number): boolean {
+    return now < this.#until
+  }
+
   /** Whether a request that begins now is taken. */
   take(now: number): boolean {
-    if (now >= this.#until) return true
+    if (!this.isOn(now)) return true
     if (this.#taken < limits.shedPerTurn) {
       this.#taken++
       return true

@@ -1,6 +1,7 @@
 // Health on the operator listener, open to probes: alive, and ready part by part. Writes no entry.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type TBoolean, Type } from 'typebox'
+import type { MetricValues } from '../../plugins/metrics.ts'
 
 /** What a gateway needs to serve a request. */
 const parts = ['store', 'ledger', 'feed', 'registry', 'keys', 'trust', 'directory'] as const
@@ -8,10 +9,16 @@ const parts = ['store', 'ledger', 'feed', 'registry', 'keys', 'trust', 'director
 export type Parts = Record<(typeof parts)[number], boolean>
 
 /** Whether each part could serve a request now. */
-export type Readiness = () => Parts | Promise<Parts>
+export type Readiness = () => Parts
+
+/** How another worker of this gateway is: which parts are ready, and its metrics. */
+export type Report = { ready: Parts; metrics: MetricValues }
+
+/** Of the other workers that answer in time. */
+export type Others = () => Promise<Report[]>
 
 /** What all of several workers could serve. */
-export const inAll = (each: readonly Parts[]): Parts =>
+const inAll = (each: readonly Parts[]): Parts =>
   Object.fromEntries(parts.map((part) => [part, each.every((one) => one[part])])) as Parts
 
 const closed = { additionalProperties: false }
@@ -22,7 +29,9 @@ const PartsSchema = Type.Object(
 const Live = Type.Object({ live: Type.Boolean() }, closed)
 const Ready = Type.Object({ ready: Type.Boolean(), parts: PartsSchema }, closed)
 
-const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, { readiness }) => {
+type HealthRoutes = { readiness: Readiness; others: Others }
+
+const routes: FastifyPluginAsyncTypebox<HealthRoutes> = async (app, { readiness, others }) => {
   app.get(
     '/health/live',
     { schema: { summary: 'The process answers', response: { 200: Live } } },
@@ -38,7 +47,7 @@ const routes: FastifyPluginAsyncTypebox<{ readiness: Readiness }> = async (app, 
       },
     },
     async (_, reply) => {
-      const now = await readiness()
+      const now = inAll([readiness(), ...(await others()).map(({ ready }) => ready)])
       const ready = Object.values(now).every(Boolean)
       return reply.code(ready ? 200 : 503).send({ ready, parts: now })
     },

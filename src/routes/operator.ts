@@ -2,20 +2,19 @@
 import { Registry } from '@prometheus-io/client'
 import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
-import type { Metrics, MetricValues } from '../../plugins/metrics.ts'
+import type { Metrics } from '../../plugins/metrics.ts'
 import type {} from '../../plugins/operator-auth.ts'
 import type { Clock } from '../base/clock.ts'
 import { warnings } from '../pki/ending.ts'
 import { readEnds } from '../registry/certificates.ts'
 import type { RegistryDb } from '../registry/schema.ts'
-import type { Readiness } from './health.ts'
+import type { Others, Readiness } from './health.ts'
 import { problems } from './schemas.ts'
 
 export type MetricsRoutes = {
   metrics: Metrics
   readiness: Readiness
-  /** Metrics of the other workers of this gateway. */
-  others: () => Promise<MetricValues[]>
+  others: Others
   db: RegistryDb
   clock: Clock
 }
@@ -45,9 +44,9 @@ const routes: FastifyPluginAsync<MetricsRoutes> = async (app, options) => {
       },
     },
     async (_, reply) => {
-      for (const [part, up] of Object.entries(await readiness())) metrics.ready.set({ part }, up ? 1 : 0)
+      for (const [part, up] of Object.entries(readiness())) metrics.ready.set({ part }, up ? 1 : 0)
       await countEnding(options)
-      const elsewhere = await others()
+      const elsewhere = (await others()).map((report) => report.metrics)
       const all =
         elsewhere.length === 0
           ? metrics.registry

@@ -28,6 +28,7 @@ t.test('a queue that stands is refused but for a few in each turn, until none ha
   let now = 1000
   for (; now < 1000 + after; now += late) shedding.sample(late, now)
   shedding.sample(late, now)
+  t.ok(shedding.isOn(now))
   t.equal(turn(shedding, now), perTurn)
   t.equal(turn(shedding, now), perTurn, 'in each turn')
   shedding.sample(0, now)
@@ -35,6 +36,7 @@ t.test('a queue that stands is refused but for a few in each turn, until none ha
   const last = now + quiet - 1
   for (let i = 0; i < perTurn; i++) t.ok(shedding.take(last + quiet - 1))
   shedding.endTurn()
+  t.notOk(shedding.isOn(last + quiet))
   t.equal(turn(shedding, last + quiet), 1000, 'over')
   t.end()
 })
