@@ -149,7 +149,7 @@ async function overload(coldCost: number, capacity: number): Promise<number> {
   try {
     await run(setup, 'cold', 3000)
     const rate = Math.round(capacity * 2)
-    const done = tell(await run(setup, 'overload', rate * 8, { rate, connections: 1024 }))
+    const done = tell(await run(setup, 'overload', rate * 8, { rate, connections: 2048 }))
     const answered = (done.judgement.micros.yes.length / done.tookMs) * 1000
     print(
       `A refusal costs ${rho.toFixed(3)} of a verification: at most ${goodputBound(rho).toFixed(2)} of the capacity`,

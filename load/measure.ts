@@ -76,9 +76,14 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   if (scenario.mix.known) {
     const warm = job(prepared.warmFiles, 'warm-replies.ndjson')
     const { left } = await send({ ...warm, connections: 4 }, setup.pids)
-    const { wrong, unanswered, missingEntries } = judgeFiles(setup, name, { ...warm, left })
-    if (wrong + unanswered + missingEntries > 0)
-      throw new Error('A card that should return did not get its first answer.')
+    const judged = judgeFiles(setup, 'returning', { ...warm, left }) // Nothing is broken yet.
+    const { wrong, unanswered, missingEntries, examples } = judged
+    if (wrong + unanswered + missingEntries > 0) {
+      const counts = `${wrong} wrong, ${unanswered} unanswered, ${missingEntries} not in the ledger once`
+      throw new Error(
+        `Cards that should return did not get their first answers: ${counts}. ${examples[0] ?? ''}`,
+      )
+    }
   }
   if (scenario.bureau) {
     await setup.setFaults?.(scenario.bureau)

@@ -99,7 +99,7 @@ async function run(setup: Setup, scenario: ScenarioName, values: Values): Promis
     ...base,
     rate: Math.round(capacity * overload),
     count,
-    connections: Math.max(connections, 512),
+    connections: Math.max(connections, 2048),
   })
 }
 
