@@ -4,10 +4,12 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@pro
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 
+const loopSampleMs = 50
+
 export function createMetrics() {
   const registry = new Registry()
   const registers = [registry]
-  collectDefaultMetrics({ register: registry })
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: loopSampleMs })
   return {
     registry,
     requests: new Counter({
@@ -139,13 +141,14 @@ export type MetricValues = Awaited<ReturnType<Registry['getMetricsAsJSON']>>
 
 export default fp<{ metrics: Metrics }>(
   async (app, { metrics }) => {
-    app.addHook('onRequest', async (request, reply) => {
-      reply.raw.once('close', () => {
+    app.addHook('onRequest', (request, reply, done) => {
+      reply.raw.on('close', () => {
         const route = request.routeOptions.url ?? 'none'
         const code = request.refusedAs ?? 'none'
         metrics.requests.inc({ route, status: statusOf(reply), code })
         metrics.duration.observe({ route }, reply.elapsedTime / 1000)
       })
+      done()
     })
   },
   { name: 'metrics', dependencies: ['errors'] },

@@ -1,5 +1,4 @@
-// Load shed: refuses before anything is parsed when too much is in flight, a queue stands, or the event loop lags.
-import underPressure from '@fastify/under-pressure'
+// Load shed: refuses before anything is parsed when too much is in flight or a queue stands.
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/base/errors.ts'
 import { limits } from '../src/base/limits.ts'
@@ -22,28 +21,29 @@ export default fp<{ inFlightMax: number }>(
       inTurn = false
       shedding.endTurn()
     }
-    app.addHook('onRequest', async () => {
-      if (inFlight >= inFlightMax) throw new GatewayError('overloaded', 'in_flight')
+    app.addHook('onRequest', (_, __, done) => {
+      if (inFlight >= inFlightMax) return done(new GatewayError('overloaded', 'in_flight'))
       const now = performance.now()
-      if (!shedding.isOn(now)) return
+      if (!shedding.isOn(now)) return done()
       if (!inTurn) {
         inTurn = true
         setImmediate(endTurn)
       }
-      if (!shedding.take(now)) throw new GatewayError('overloaded', 'queue_stands')
+      done(shedding.take(now) ? undefined : new GatewayError('overloaded', 'queue_stands'))
     })
     // Counted once the body is there: whoever sends half a request takes nobody's place. Left on 'close', which
     // comes whether the answer was read or the asker is gone; the framework's onResponse only comes if it was.
-    app.addHook('preValidation', async (_, reply) => {
+    app.addHook('preValidation', (_, reply, done) => {
       inFlight++
-      reply.raw.once('close', () => {
+      reply.raw.on('close', () => {
         inFlight--
       })
+      done()
     })
-    // The start blocks the loop for as long as it takes; the sample over it stands until the next one is taken.
+    // The start blocks the loop for as long as it takes.
     let measuredFrom = Number.POSITIVE_INFINITY
     app.addHook('onListen', async () => {
-      measuredFrom = performance.now() + 2 * limits.eventLoopSampleMs
+      measuredFrom = performance.now() + limits.shedNotBeforeMs
       sampler = setInterval(sample, limits.shedSampleMs).unref()
     })
     let due = Number.POSITIVE_INFINITY
@@ -54,14 +54,6 @@ export default fp<{ inFlightMax: number }>(
     }
     let sampler: NodeJS.Timeout | undefined
     app.addHook('onClose', async () => clearInterval(sampler))
-    await app.register(underPressure, {
-      maxEventLoopDelay: limits.eventLoopDelayMsMax,
-      sampleInterval: limits.eventLoopSampleMs,
-      pressureHandler: () => {
-        if (performance.now() < measuredFrom) return
-        throw new GatewayError('overloaded', 'event_loop')
-      },
-    })
   },
   { name: 'pressure', dependencies: ['errors'] },
 )

@@ -46,19 +46,21 @@ export default fp<{ clock: Clock }>(
       if (parsed) done(null, parsed.value)
       else done(new GatewayError('malformed', 'not_json'))
     })
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       request.arrivedAt = clock.mono()
-      reply.raw.once('close', () => {
+      reply.raw.on('close', () => {
         const route = request.routeOptions.url ?? 'none'
         const ms = Math.round(reply.elapsedTime * 10) / 10
         request.log.info({ route, status: statusOf(reply), code: request.refusedAs, ms }, 'request done')
       })
       // RFC 9112 section 3.2.
       if (request.raw.httpVersion === '1.1' && request.headers.host === undefined)
-        throw new GatewayError('malformed', 'no_host')
+        return done(new GatewayError('malformed', 'no_host'))
       for (const name in request.headers) {
-        if (name.includes('client-cert')) throw new GatewayError('malformed', 'client_certificate_header')
+        if (name.includes('client-cert'))
+          return done(new GatewayError('malformed', 'client_certificate_header'))
       }
+      done()
     })
   },
   { name: 'requests', dependencies: ['errors'] },

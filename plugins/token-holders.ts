@@ -6,7 +6,9 @@ import Fastify from 'fastify'
 import { parseBase64url, printBase64url, sha256 } from '../src/base/bytes.ts'
 import { type Clock, dayMs, epochOf } from '../src/base/clock.ts'
 import { GatewayError } from '../src/base/errors.ts'
+import { limits } from '../src/base/limits.ts'
 import { printP256Spki } from '../src/base/p256.ts'
+import { RecentMap } from '../src/base/recent.ts'
 import type { Keyring } from '../src/keys/keyring.ts'
 import { claimsOf, isSignedByApart, parseToken } from '../src/token/answer-token.ts'
 import {
@@ -131,7 +133,10 @@ function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
 /** One holder for each day of device tokens. */
 function createDeviceHolders({ keyring, issuer, clock }: Options) {
   const holders = new Map<number, Promise<JWT>>()
+  /** Sessions by tokens whose signature was right: a handheld sends the same one all day. */
+  const checked = new RecentMap<DeviceSession>(limits.checkedTokensMax)
   keyring.onChange(() => {
+    checked.clear()
     for (const day of holders.keys()) if (!keyring.get('device-token', day)) holders.delete(day)
   })
 
@@ -141,6 +146,20 @@ function createDeviceHolders({ keyring, issuer, clock }: Options) {
     const holder = holders.get(day) ?? holdDevice(key, String(day), issuer)
     holders.set(day, holder)
     return holder
+  }
+
+  async function checkSigned(token: string): Promise<DeviceSession> {
+    const holder = await holderOf(kidOfDay(token))
+    if (!holder) throw refusal('kid_unknown')
+    let claims: DeviceClaims
+    try {
+      claims = holder.verify<DeviceClaims>(token)
+    } catch (cause) {
+      throw refusal('token_refused', cause)
+    }
+    const session = parseDeviceClaims(claims)
+    if (!session) throw refusal('claims_malformed')
+    return session
   }
 
   return {
@@ -153,18 +172,10 @@ function createDeviceHolders({ keyring, issuer, clock }: Options) {
 
     /** Row 2 of PROTOCOL section 7. Throws `session_invalid`, whatever was wrong. */
     async checkDevice(token: string): Promise<DeviceSession> {
-      const holder = await holderOf(kidOfDay(token))
-      if (!holder) throw refusal('kid_unknown')
-      let claims: DeviceClaims
-      try {
-        claims = holder.verify<DeviceClaims>(token)
-      } catch (cause) {
-        throw refusal('token_refused', cause)
-      }
-      const session = parseDeviceClaims(claims)
-      if (!session) throw refusal('claims_malformed')
+      const session = checked.get(token) ?? (await checkSigned(token))
       if (!Number.isSafeInteger(session.expS) || session.expS * 1000 <= clock.now())
         throw refusal('token_ended')
+      checked.set(token, session)
       return session
     },
   }

@@ -2,13 +2,16 @@
 import { hash, randomBytes, randomFillSync, timingSafeEqual } from 'node:crypto'
 
 const base64urlPattern = /^[A-Za-z0-9_-]*$/
+const base64urlAlphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+/** Of a text by its length modulo 4: those without spare bits; a single character has no byte (RFC 4648 section 3.5). */
+const lastCharacters = [base64urlAlphabet, undefined, 'AQgw', 'AEIMQUYcgkosw048']
 
 /** Decodes canonical base64url; undefined if a character, the length or a spare bit is wrong. */
 export function parseBase64url(text: string, bytes?: number): Buffer | undefined {
   if (!base64urlPattern.test(text)) return undefined
+  if (!(lastCharacters[text.length % 4] ?? '').includes(text.at(-1) ?? '')) return undefined
   const decoded = Buffer.from(text, 'base64url')
-  if (bytes !== undefined && decoded.length !== bytes) return undefined
-  return decoded.toString('base64url') === text ? decoded : undefined
+  return bytes === undefined || decoded.length === bytes ? decoded : undefined
 }
 
 export const printBase64url = (bytes: Uint8Array) =>

@@ -10,7 +10,33 @@ export function parseJson(text: string): { value: unknown } | undefined {
   } catch {
     return undefined // Not JSON; where and why is the sender's to find, not ours to echo.
   }
-  return hasDuplicateMember(text) ? undefined : { value }
+  // Without escapes each member of the text is one colon, and each that was parsed is counted once.
+  const isEach = text.includes('\\') ? !hasDuplicateMember(text) : countColons(text) === countMembers(value)
+  return isEach ? { value } : undefined
+}
+
+function countColons(text: string): number {
+  let count = 0
+  for (let at = text.indexOf(':'); at >= 0; at = text.indexOf(':', at + 1)) count++
+  return count
+}
+
+/** Members of all objects in a parsed value, and the colons within its strings and names. */
+function countMembers(value: unknown): number {
+  let count = 0
+  const left = [value] // No recursion: a body may be thousands of arrays deep.
+  while (left.length > 0) {
+    const one = left.pop()
+    if (typeof one === 'string') count += countColons(one)
+    else if (Array.isArray(one)) for (const element of one) left.push(element)
+    else if (typeof one === 'object' && one !== null) {
+      for (const [name, member] of Object.entries(one)) {
+        count += 1 + countColons(name)
+        left.push(member)
+      }
+    }
+  }
+  return count
 }
 
 /** `text` must be valid JSON: then a string just before a colon is a member's name. */

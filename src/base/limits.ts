@@ -27,15 +27,17 @@ export const limits = {
   inFlightMax: 4096,
   /** What is under way at the end of the process gets this long: the longest request, and a little more. */
   closeGraceMs: 3500,
-  eventLoopDelayMsMax: 1000,
-  eventLoopSampleMs: 1000,
   /** A queue that stands: the event loop is so late, for so long. A question to the bureau has 800 ms, this included. */
   shedLateMs: 200,
   shedAfterMs: 500,
   /** Then a turn of the loop takes so many, until none more was refused for so long. */
   shedPerTurn: 16,
   shedQuietMs: 1000,
-  shedSampleMs: 20,
+  shedSampleMs: 50,
+  /** After the start. */
+  shedNotBeforeMs: 2000,
+  /** Device tokens whose signature is known to be right, some 2 kB each. */
+  checkedTokensMax: 4096,
   bucketsMax: 100_000,
   answerTokenLifeS: 86_400,
   /** Ours are some 700 characters. */

@@ -6,8 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { sessionOf } from '../../plugins/device-auth.ts'
 import type {} from '../../plugins/verifier.ts'
-import { parseBase64url } from '../base/bytes.ts'
-import { GatewayError } from '../base/errors.ts'
+import { present } from '../base/assert.ts'
 import { purpose } from '../channel/challenge.ts'
 import type { Outcome } from '../verify/once.ts'
 import {
@@ -33,7 +32,15 @@ export type DeviceRoutes = {
 const binariesOfVerify = ['challenge', 'parcel', 'sealed'] as const
 const binariesOfSession = ['device', 'recipient', 'enc', 'challenge', 'courier', 'signature'] as const
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of a verification, decoded. */
+    verifyFields: Record<(typeof binariesOfVerify)[number], Buffer> | undefined
+  }
+}
+
 const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => {
+  app.decorateRequest('verifyFields', undefined)
   app.get(
     '/v1/directory',
     {
@@ -104,16 +111,12 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
         body: options.passports ? VerifyBodyOfAny : VerifyBody,
         response: { 200: AnswerGiven, ...problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 503) },
       },
-      preHandler: [canonical, app.deviceAuth],
+      preHandler: [decodeFields, app.deviceAuth],
     },
     async (request, reply) => {
       const { arrivedAt } = request
-      const session = sessionOf(request)
-      const outcome = await app.verifier.verify({
-        ...decode(request.body, ...binariesOfVerify),
-        session,
-        arrivedAt,
-      })
+      const fields = present(request.verifyFields, 'the fields of the request')
+      const outcome = await app.verifier.verify({ ...fields, session: sessionOf(request), arrivedAt })
       options.onAnswer()
       return give(reply, outcome)
     },
@@ -121,11 +124,8 @@ const routes: FastifyPluginAsyncTypebox<DeviceRoutes> = async (app, options) => 
 }
 
 /** Row 1 before row 2: the fields are canonical before the token is looked at. */
-async function canonical(request: FastifyRequest): Promise<void> {
-  for (const name of binariesOfVerify) {
-    const text = (request.body as Static<typeof VerifyBody>)[name]
-    if (!parseBase64url(text)) throw new GatewayError('malformed', 'base64url_not_canonical')
-  }
+async function decodeFields(request: FastifyRequest): Promise<void> {
+  request.verifyFields = decode(request.body as Static<typeof VerifyBody>, ...binariesOfVerify)
 }
 
 function give<T>(reply: FastifyReply, outcome: Outcome<T>): T {

@@ -1,5 +1,6 @@
 // The store over Redis: two roles, guard and cache, on one connection or two. Every call has a deadline of its
 // own and none waits for a connection. The only file that knows ioredis (PROTOCOL sections 4, 8).
+import type { Writable } from 'node:stream'
 import { Redis, type Result } from 'ioredis'
 import type { Clock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
@@ -65,6 +66,7 @@ export async function createRedisStore(options: {
   const guard = connect(guardUrl, 'guard', log)
   const cache = cacheUrl === guardUrl ? guard : connect(cacheUrl, 'cache', log)
   const room = watchMemory(cache, clock)
+  const [toGuard, toCache] = [together(guard), together(cache)]
   let closed = false
   let writesLost = 0
   let answersHeldBack = 0
@@ -81,19 +83,19 @@ export async function createRedisStore(options: {
   return {
     kind: 'redis',
     async claimGuard(challenge, value, ttlMs) {
-      const claim = guard.setBuffer(guardKey(challenge), value, 'PX', wholeTtlMs(ttlMs), 'NX', 'GET')
-      return (await inTime(claim)) ?? undefined
+      const claim = toGuard().setBuffer(guardKey(challenge), value, 'PX', wholeTtlMs(ttlMs), 'NX', 'GET')
+      return (await told(claim)) ?? undefined
     },
     async readGuard(challenge) {
-      return (await inTime(guard.getBuffer(guardKey(challenge)))) ?? undefined
+      return (await told(toGuard().getBuffer(guardKey(challenge)))) ?? undefined
     },
     putGuard(challenge, value, ttlMs) {
       // A copy, here and below: the command leaves after this tick, and the caller does not wait for it.
-      guard.set(guardKey(challenge), Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
+      toGuard().set(guardKey(challenge), Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
     },
     async readAnswers(keys) {
       if (keys.length === 0) return []
-      const values = await inTime(cache.mgetBuffer([...keys]))
+      const values = await told(toCache().mgetBuffer([...keys]))
       return values.map((value) => value ?? undefined)
     },
     putAnswer(key, value, ttlMs) {
@@ -101,9 +103,9 @@ export async function createRedisStore(options: {
         answersHeldBack += 1
         return
       }
-      cache.set(key, Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
+      toCache().set(key, Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
     },
-    ...countersOf({ guard, cache }),
+    ...countersOf({ toGuard, toCache }),
     async beat(node, ttlMs) {
       const now = clock.now()
       const added = guard.zadd(nodesKey, now + ttlMs, node)
@@ -112,7 +114,7 @@ export async function createRedisStore(options: {
         guard.zremrangebyscore(nodesKey, '-inf', now),
         guard.zcard(nodesKey),
       ])
-      return (await inTime(counted))[2]
+      return (await told(counted))[2]
     },
     get writesLost() {
       return writesLost
@@ -134,34 +136,33 @@ export async function createRedisStore(options: {
  * Refusals lie with the guards, where nothing is evicted. People lie with the answers: they live longer than any of
  * them, so that `volatile-ttl` takes them last, and answers alone are held back as memory fills.
  */
-function countersOf({ guard, cache }: { guard: Redis; cache: Redis }): Counters {
+function countersOf({ toGuard, toCache }: { toGuard: () => Redis; toCache: () => Redis }): Counters {
   const refusalKeys = (device: Buffer, minute: number) =>
     minutesUntil(minute).map((one) => refusalsKey(device, one))
   return {
     addRefusal: (device, minute) =>
-      inTime(guard.countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
+      told(toGuard().countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
     addPerson: (device, day, person) =>
-      inTime(cache.countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
+      told(toCache().countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
     readPeople: (device, days) =>
-      inTime(Promise.all(days.map((day) => cache.pfcount(peopleKey(device, day))))),
+      told(Promise.all(days.map((day) => toCache().pfcount(peopleKey(device, day))))),
     async forgetRefusals(device, minute) {
-      await inTime(guard.del(refusalKeys(device, minute)))
+      await told(toGuard().del(refusalKeys(device, minute)))
     },
     async forgetPeople(device, day) {
-      await inTime(cache.del(peopleKey(device, day)))
+      await told(toCache().del(peopleKey(device, day)))
     },
   }
 }
 
 function connect(url: string, role: Role, log: Log | undefined): Redis {
   const redis = new Redis(url, {
-    commandTimeout: limits.storeTimeoutMs,
+    commandTimeout: limits.storeTimeoutMs, // Runs from the call on: nothing waits for another's reply.
     socketTimeout: silenceMsMax,
     connectTimeout: connectMsMax,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false, // A claim sent again after its caller gave up helps nobody.
     enableOfflineQueue: false,
-    enableAutoPipelining: true,
     scripts: counterScripts,
     disableClientInfo: true,
     retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMsMax),
@@ -185,36 +186,43 @@ function connect(url: string, role: Role, log: Log | undefined): Redis {
   return redis
 }
 
+/**
+ * The connection, for a command now: what is said to it in one turn of the event loop leaves in one write. ioredis' own
+ * pipelining makes a pipeline, and three objects a command, of each turn, and lets the next wait for its reply.
+ */
+function together(redis: Redis): () => Redis {
+  let corked: Writable | undefined
+  const leave = () => {
+    corked?.uncork()
+    corked = undefined
+  }
+  return () => {
+    if (!corked && redis.status === 'ready') {
+      corked = redis.stream
+      corked.cork()
+      setImmediate(leave)
+    }
+    return redis
+  }
+}
+
 /** Ends a connection: what was written before is sent if the server takes it within the deadline. */
 async function disconnect(redis: Redis): Promise<void> {
   try {
-    await inTime(redis.quit())
+    await told(redis.quit())
   } catch {
     // Down or hung: nothing is left to be sent to it, and the next line ends it here.
   }
   redis.disconnect()
 }
 
-/**
- * Our own deadline around a call: with auto-pipelining a command may wait for the one before it, and its own
- * time would begin only then.
- */
-async function inTime<T>(call: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, refuse) => {
-    timer = setTimeout(() => refuse(new StoreUnavailable('timeout')), limits.storeTimeoutMs)
-  })
-  try {
-    return await Promise.race([call, late])
-  } catch (error) {
+/** A call with its fault as a StoreUnavailable. */
+const told = <T>(call: Promise<T>): Promise<T> =>
+  call.catch((error: unknown) => {
     throw unavailable(error)
-  } finally {
-    clearTimeout(timer)
-  }
-}
+  })
 
 function unavailable(error: unknown): StoreUnavailable {
-  if (error instanceof StoreUnavailable) return error
   const cause = error instanceof Error ? error : new Error('not an error')
   // A new error: ioredis hangs the command with its key and value on its own, and a reply may quote them.
   return new StoreUnavailable(faultOf(cause), new Error(`${cause.name}: ${wordOf(cause)}`))
@@ -270,7 +278,7 @@ async function checkRole(redis: Redis, role: Role): Promise<string[]> {
   let server: string
   let memory: string
   try {
-    ;[server, memory] = await inTime(Promise.all([redis.info('server'), redis.info('memory')]))
+    ;[server, memory] = await told(Promise.all([redis.info('server'), redis.info('memory')]))
   } catch (error) {
     const reason = error instanceof StoreUnavailable ? error.reason : 'unknown'
     return [`The Redis of the ${role} role does not tell how it is set up (${reason}). Fix: allow it INFO.`]

@@ -102,11 +102,11 @@ t.test('what the start itself took is no overload; the same delay later is one',
   t.teardown(() => clearInterval(timer))
   await sleep(10) // The sample that covers the start is taken.
   t.equal((await post()).status, 200)
-  await sleep(limits.eventLoopSampleMs * 2)
-  // Thrice: a sample is a mean, and the first may have begun before.
+  await sleep(limits.shedNotBeforeMs)
   for (let i = 0; i < 3; i++) {
-    block(limits.eventLoopSampleMs + 100)
+    block(limits.shedAfterMs + 100)
     await sleep(1)
   }
-  t.equal((await post()).status, 503)
+  const statuses = (await Promise.all(Array.from({ length: 100 }, post))).map(({ status }) => status)
+  t.ok(statuses.includes(503))
 })
