@@ -1,6 +1,6 @@
 // `npm run bench`: what verifications cost, beside what they are made of and beside peers, in one run.
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
 import { startConstant } from './constant.ts'
@@ -206,7 +206,7 @@ async function main(): Promise<number> {
   print(`${Math.round((performance.now() - began) / 1000)} s`)
   if (values.out) {
     const kept = { ...result, costs: tally.costs, node: process.version }
-    writeFileSync(join(process.cwd(), values.out), `${JSON.stringify(kept, null, 2)}\n`)
+    writeFileSync(resolve(values.out), `${JSON.stringify(kept, null, 2)}\n`)
   }
   print(JSON.stringify(result))
   return tally.wrong === 0 ? 0 : 1

@@ -9,6 +9,10 @@ t.test('two members of one name are refused, however they are written', (t) => {
     '[{"x":{"b":1,"b":1}}]',
     '{"":0,"":0}',
     '{"a":{"b":1},"a":2}',
+    '{"a":":","a":""}',
+    '{":":1,":":2}',
+    '[[{"a":{"x:y":"z:z"}}],{"b":[":"],"b":[":"]}]',
+    '{"__proto__":1,"__proto__":2}',
   ]) {
     t.equal(parseJson(text), undefined, text)
   }
@@ -22,6 +26,9 @@ t.test('the same name in different objects, and braces in strings, are fine', (t
     '{"a":"{\\"b\\":1,\\"b\\":2}"}',
     '{"a":"\\\\","b":"}"}',
     '["a","a"]',
+    '{"a:b":"c:d","e":[":",{"f":"::"}]}',
+    '{"__proto__":{"a":1}}',
+    `${'['.repeat(4000)}${']'.repeat(4000)}`,
     '0',
   ]) {
     t.same(parseJson(text)?.value, JSON.parse(text), text)
