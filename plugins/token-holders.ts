@@ -134,9 +134,9 @@ function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
 function createDeviceHolders({ keyring, issuer, clock }: Options) {
   const holders = new Map<number, Promise<JWT>>()
   /** Sessions by tokens whose signature was right: a handheld sends the same one all day. */
-  const checked = new RecentMap<DeviceSession>(limits.checkedTokensMax)
+  let checked = new RecentMap<DeviceSession>(limits.checkedTokensMax)
   keyring.onChange(() => {
-    checked.clear()
+    checked = new RecentMap(limits.checkedTokensMax) // What is being checked now goes into the old one.
     for (const day of holders.keys()) if (!keyring.get('device-token', day)) holders.delete(day)
   })
 
@@ -172,10 +172,12 @@ function createDeviceHolders({ keyring, issuer, clock }: Options) {
 
     /** Row 2 of PROTOCOL section 7. Throws `session_invalid`, whatever was wrong. */
     async checkDevice(token: string): Promise<DeviceSession> {
-      const session = checked.get(token) ?? (await checkSigned(token))
+      const known = checked
+      const standing = known.get(token)
+      const session = standing ?? (await checkSigned(token))
       if (!Number.isSafeInteger(session.expS) || session.expS * 1000 <= clock.now())
         throw refusal('token_ended')
-      checked.set(token, session)
+      if (!standing) known.set(token, session)
       return session
     },
   }

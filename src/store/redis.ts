@@ -84,10 +84,10 @@ export async function createRedisStore(options: {
     kind: 'redis',
     async claimGuard(challenge, value, ttlMs) {
       const claim = toGuard().setBuffer(guardKey(challenge), value, 'PX', wholeTtlMs(ttlMs), 'NX', 'GET')
-      return (await told(claim)) ?? undefined
+      return (await orUnavailable(claim)) ?? undefined
     },
     async readGuard(challenge) {
-      return (await told(toGuard().getBuffer(guardKey(challenge)))) ?? undefined
+      return (await orUnavailable(toGuard().getBuffer(guardKey(challenge)))) ?? undefined
     },
     putGuard(challenge, value, ttlMs) {
       // A copy, here and below: the command leaves after this tick, and the caller does not wait for it.
@@ -95,7 +95,7 @@ export async function createRedisStore(options: {
     },
     async readAnswers(keys) {
       if (keys.length === 0) return []
-      const values = await told(toCache().mgetBuffer([...keys]))
+      const values = await orUnavailable(toCache().mgetBuffer([...keys]))
       return values.map((value) => value ?? undefined)
     },
     putAnswer(key, value, ttlMs) {
@@ -114,7 +114,7 @@ export async function createRedisStore(options: {
         guard.zremrangebyscore(nodesKey, '-inf', now),
         guard.zcard(nodesKey),
       ])
-      return (await told(counted))[2]
+      return (await orUnavailable(counted))[2]
     },
     get writesLost() {
       return writesLost
@@ -141,16 +141,16 @@ function countersOf({ toGuard, toCache }: { toGuard: () => Redis; toCache: () =>
     minutesUntil(minute).map((one) => refusalsKey(device, one))
   return {
     addRefusal: (device, minute) =>
-      told(toGuard().countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
+      orUnavailable(toGuard().countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
     addPerson: (device, day, person) =>
-      told(toCache().countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
+      orUnavailable(toCache().countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
     readPeople: (device, days) =>
-      told(Promise.all(days.map((day) => toCache().pfcount(peopleKey(device, day))))),
+      orUnavailable(Promise.all(days.map((day) => toCache().pfcount(peopleKey(device, day))))),
     async forgetRefusals(device, minute) {
-      await told(toGuard().del(refusalKeys(device, minute)))
+      await orUnavailable(toGuard().del(refusalKeys(device, minute)))
     },
     async forgetPeople(device, day) {
-      await told(toCache().del(peopleKey(device, day)))
+      await orUnavailable(toCache().del(peopleKey(device, day)))
     },
   }
 }
@@ -209,7 +209,7 @@ function together(redis: Redis): () => Redis {
 /** Ends a connection: what was written before is sent if the server takes it within the deadline. */
 async function disconnect(redis: Redis): Promise<void> {
   try {
-    await told(redis.quit())
+    await orUnavailable(redis.quit())
   } catch {
     // Down or hung: nothing is left to be sent to it, and the next line ends it here.
   }
@@ -217,7 +217,7 @@ async function disconnect(redis: Redis): Promise<void> {
 }
 
 /** A call with its fault as a StoreUnavailable. */
-const told = <T>(call: Promise<T>): Promise<T> =>
+const orUnavailable = <T>(call: Promise<T>): Promise<T> =>
   call.catch((error: unknown) => {
     throw unavailable(error)
   })
@@ -278,7 +278,7 @@ async function checkRole(redis: Redis, role: Role): Promise<string[]> {
   let server: string
   let memory: string
   try {
-    ;[server, memory] = await told(Promise.all([redis.info('server'), redis.info('memory')]))
+    ;[server, memory] = await orUnavailable(Promise.all([redis.info('server'), redis.info('memory')]))
   } catch (error) {
     const reason = error instanceof StoreUnavailable ? error.reason : 'unknown'
     return [`The Redis of the ${role} role does not tell how it is set up (${reason}). Fix: allow it INFO.`]

@@ -1,0 +1,51 @@
+// Base64url is canonical: of all texts exactly those that a printer prints are read (RFC 4648 sections 3.5, 5).
+import fc from 'fast-check'
+import t from 'tap'
+import { parseBase64url, printBase64url } from '../../src/base/bytes.ts'
+
+/** The slow way: what is read must print to the same text. */
+function parseSlowly(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64url')
+  return bytes.toString('base64url') === text ? bytes : undefined
+}
+
+const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= \n\u00e9'
+
+t.test('every text of up to two characters, and two of each length with every last one', (t) => {
+  const characters = [...alphabet]
+  const pairs = characters.flatMap((a) => characters.map((b) => a + b))
+  const ends = ['ab', 'abc', 'abcd', 'abcde'].flatMap((head) => characters.map((last) => head + last))
+  const texts = ['', ...characters, ...pairs, ...ends]
+  const isOtherwise = (text: string) =>
+    parseBase64url(text)?.toString('hex') !== parseSlowly(text)?.toString('hex')
+  t.same(texts.filter(isOtherwise), [])
+  t.equal(
+    texts.filter((text) => parseBase64url(text)).length,
+    1 + 64 * 4 + 16 + 64 + 4,
+    'and how many are read',
+  )
+  t.end()
+})
+
+t.test('random texts, and random bytes printed', (t) => {
+  const text = fc.array(fc.constantFrom(...alphabet), { maxLength: 12 }).map((all) => all.join(''))
+  fc.assert(
+    fc.property(text, (text) => {
+      const [fast, slow] = [parseBase64url(text), parseSlowly(text)]
+      return fast === undefined ? slow === undefined : slow?.equals(fast) === true
+    }),
+    { numRuns: 5000, seed: 20261129 },
+  )
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
+      const printed = printBase64url(bytes)
+      return (
+        parseBase64url(printed)?.equals(bytes) === true &&
+        parseBase64url(printed, bytes.length + 1) === undefined
+      )
+    }),
+    { numRuns: 1000, seed: 20261129 },
+  )
+  t.equal(parseBase64url('AAAA', 3)?.length, 3)
+  t.end()
+})
