@@ -9,18 +9,31 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
 const fileMsMax = 180_000
-/** One more than the cores of a small machine: most files wait part of their time. */
-const lanes = 3
+/** More than the cores of a small machine: the files that take longest wait most of their time. */
+const lanes = 5
+/** Begun first, the longest first: one of them begun last would be waited for alone. */
+const longest = [
+  ...['workers', 'wire/carrier-tls', 'restored-backup', 'wire/bad-certificates', 'upkeep', 'verify/order'],
+  ...['listener-tls', 'wire/misuse', 'ledger/finds', 'serve', 'routes/admission', 'wire/sam', 'privacy'],
+  ...['verify/refusals', 'verify/flips', 'docs', 'ledger/integrator', 'wire/gateway-certificate'],
+].map((name) => `test/${name}.test.ts`)
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 const asked = process.argv.slice(2)
-const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts').sort()
+const files = asked.length > 0 ? asked : inOrder(globSync('test/**/*.test.ts').sort())
 const env = {
   ...process.env,
   TAP: '1', // A child prints TAP, and no report.
   TAP_TIMEOUT: String(fileMsMax / 1000),
   // Absolute: gateways are started in other folders.
   NODE_COMPILE_CACHE: fileURLToPath(new URL('../node_modules/.cache/vouchsafe', import.meta.url)),
+}
+
+/** @throws Error if a file of the longest is no more */
+function inOrder(all: readonly string[]): string[] {
+  const gone = longest.filter((file) => !all.includes(file))
+  if (gone.length > 0) throw new Error(`test/run.ts names files that are no more: ${gone.join(', ')}`)
+  return [...longest, ...all.filter((file) => !longest.includes(file))]
 }
 
 /** The file's TAP, whole, and how its process ended. */
