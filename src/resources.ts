@@ -234,9 +234,9 @@ function createVerifiers(
   passports: (() => PassportTrust) | undefined,
 ): ReadonlyMap<number, ChipVerifier> {
   assertSm2()
-  const { turnsWaitingMax: waitingMax, turnWaitMsMax: waitMsMax } = limits
+  const { turnsWaitingMax: waitingMax, turnWaitMsMax: waitMsMax, turnLoopMs: loopMs } = limits
   // A lane for each kind, so that a flood of one does not shut the other.
-  const makeLane = () => createTurns({ waitingMax, waitMsMax, mono: () => clock.mono() })
+  const makeLane = () => createTurns({ waitingMax, waitMsMax, loopMs, mono: () => clock.mono() })
   const verifiers = new Map<number, ChipVerifier>()
   verifiers.set(p256.id, createCardVerifier({ suite: p256, trust }))
   verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn: makeLane() }))

@@ -1,5 +1,5 @@
-// A lane for work that takes long on this thread: one piece in each turn of the event loop, in the order of asking, so
-// that whoever asks for something short waits for one piece and not for the queue.
+// A lane for work that takes long on this thread: in each turn of the event loop as many pieces as fit a short time, in
+// the order of asking, so that whoever asks for something short waits for that time and not for the queue.
 import { GatewayError } from './errors.ts'
 
 /**
@@ -10,13 +10,17 @@ export type TakeTurn = () => Promise<void>
 
 type Waiting = { sinceMs: number; go(): void; refuse(error: GatewayError): void }
 
-/** @param options.waitMsMax how long one may wait for one turn, by the monotonic clock; `waitingMax` how many may wait */
+/**
+ * @param options.waitMsMax how long one may wait for one turn, by the monotonic clock; `waitingMax` how many may wait;
+ *   `loopMs` how long pieces may be begun in one turn of the event loop: what it costs to come round is then paid once
+ */
 export function createTurns(options: {
   waitingMax: number
   waitMsMax: number
+  loopMs: number
   mono: () => number
 }): TakeTurn {
-  const { waitingMax, waitMsMax, mono } = options
+  const { waitingMax, waitMsMax, loopMs, mono } = options
   const waiting: Waiting[] = []
   let isTaken = false
 
@@ -29,18 +33,26 @@ export function createTurns(options: {
     }
   }
 
-  function giveNext(): void {
+  function giveNext(beganMs: number): void {
     const next = findNext()
     isTaken = next !== undefined
     if (!next) return
-    setImmediate(giveNext)
     next.go()
+    // The piece runs in the microtasks that follow; ticks come when none are left.
+    queueMicrotask(() => process.nextTick(goOn, beganMs))
   }
+
+  function goOn(beganMs: number): void {
+    if (waiting.length > 0 && mono() - beganMs < loopMs) giveNext(beganMs)
+    else setImmediate(comeRound)
+  }
+
+  const comeRound = () => giveNext(mono())
 
   return async () => {
     if (!isTaken) {
       isTaken = true
-      setImmediate(giveNext)
+      setImmediate(comeRound)
       return
     }
     if (waiting.length >= waitingMax) throw new GatewayError('overloaded', 'turns_all_taken')

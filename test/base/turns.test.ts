@@ -1,9 +1,9 @@
-// A lane of turns: in order, one in each turn of the event loop, and nobody lost.
+// A lane of turns: in order, few in each turn of the event loop, and nobody lost.
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createTurns } from '../../src/base/turns.ts'
 
-const lane = { waitingMax: 1000, waitMsMax: 500, mono: () => performance.now() }
+const lane = { waitingMax: 1000, waitMsMax: 500, loopMs: 0, mono: () => performance.now() }
 
 t.test('whoever comes to an empty lane does not wait', async (t) => {
   const takeTurn = createTurns(lane)
@@ -19,7 +19,7 @@ t.test('whoever comes to an empty lane does not wait', async (t) => {
   }
 })
 
-t.test('of many, one is served in each turn of the loop, in the order of asking', async (t) => {
+t.test('of many that take long, one is served in each turn of the loop, in the order of asking', async (t) => {
   const takeTurn = createTurns(lane)
   const served: number[] = []
   let loops = 0
@@ -44,6 +44,28 @@ t.test('of many, one is served in each turn of the loop, in the order of asking'
   )
   t.ok(Math.max(...perLoop.values()) <= 2, 'the first of all shares a turn with the one before it at most')
   t.ok(loops >= 48, `${loops} turns of the loop`)
+})
+
+t.test('of short pieces, as many are served in one turn of the loop as fit its time', async (t) => {
+  let nowMs = 0
+  const takeTurn = createTurns({ ...lane, loopMs: 1, mono: () => nowMs })
+  let loops = 0
+  const perLoop: number[] = []
+  const count = () => {
+    loops++
+    if (perLoop.length <= loops && loops < 20) setImmediate(count)
+  }
+  await takeTurn() // The lane is taken now.
+  setImmediate(count)
+  await Promise.all(
+    Array.from({ length: 12 }, async () => {
+      await takeTurn()
+      nowMs += 0.4
+      perLoop[loops] = (perLoop[loops] ?? 0) + 1
+    }),
+  )
+  const served = perLoop.filter((pieces) => pieces > 0)
+  t.same(served, [3, 3, 3, 3], 'the third is begun before 1 ms is over')
 })
 
 t.test('a piece that fails holds up nobody behind it', async (t) => {
