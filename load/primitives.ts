@@ -1,6 +1,6 @@
 // What a verification is made of, each part alone: the CPU time of a process that does nothing else, over the very
 // requests that the gateway was sent, as many at once. Run as a process of its own by bench.ts.
-import { createPrivateKey, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
+import { createPrivateKey, type KeyObject, randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createTokenHolders } from '../plugins/token-holders.ts'
@@ -15,7 +15,7 @@ import { parseReading, type Reading } from '../src/card/reading.ts'
 import { parseSod, signedBytesOf } from '../src/card/sod.ts'
 import { chipMessage } from '../src/card/verdict.ts'
 import { openReading, requestDigest } from '../src/channel/sealing.ts'
-import { unwrapSessionKey } from '../src/channel/session.ts'
+import { createSessionKeys } from '../src/channel/session.ts'
 import { loadKeks } from '../src/keys/kek.ts'
 import { Keyring } from '../src/keys/keyring.ts'
 import { deriveJti } from '../src/ledger/entry.ts'
@@ -79,22 +79,18 @@ type Input = {
   parcel: Buffer
   sealed: Buffer
   session: DeviceSession
-  key: Buffer
   reading: Reading
 }
 
-function readInput(line: Line, session: DeviceSession, wrap: ReturnType<typeof createSecretKey>): Input {
+/** @param key that of the session */
+function readInput(line: Line, session: DeviceSession, key: KeyObject): Input {
   const body = JSON.parse(line.body) as Record<'challenge' | 'parcel' | 'sealed', string>
   const bytes = (name: keyof typeof body) => present(parseBase64url(body[name]), name)
   const [challenge, parcel, sealed] = [bytes('challenge'), bytes('parcel'), bytes('sealed')]
-  const { device, sid, carrier, expS } = session
-  const key = present(
-    unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expS }),
-    'the session key',
-  )
-  const plain = openReading(createSecretKey(key), sealed, { device, sid, challenge, parcel, carrier })
+  const { device, sid, carrier } = session
+  const plain = openReading(key, sealed, { device, sid, challenge, parcel, carrier })
   const reading = present(parseReading(present(plain, 'the reading')), 'the form of the reading')
-  return { line, challenge, parcel, sealed, session, key, reading }
+  return { line, challenge, parcel, sealed, session, reading }
 }
 
 /** What the parts need: the gateway's keys, the requests opened, and a store, a bureau and a ledger. */
@@ -109,15 +105,16 @@ async function open(job: PrimitivesJob) {
   })
   const tokens = createTokenHolders({ keyring, issuer: readConfig({}).VOUCHSAFE_ORIGIN, clock })
   const lines = readLines(job.files)
-  const wrapOf = async (session: DeviceSession) =>
-    present(
-      await keyring.find('session-wrap', epochOf((session.expS - limits.sessionLifeS) * 1000, dayMs)),
-      'the wrap key',
-    )
+  const openKey = createSessionKeys()
+  const sessionKeyOf = async (session: DeviceSession) => {
+    const day = epochOf((session.expS - limits.sessionLifeS) * 1000, dayMs)
+    const wrap = present(await keyring.find('session-wrap', day), 'the wrap key')
+    return present(openKey(wrap, session), 'the session key')
+  }
   const inputs: Input[] = []
   for (const line of lines) {
     const session = await tokens.checkDevice(line.token)
-    inputs.push(readInput(line, session, await wrapOf(session)))
+    inputs.push(readInput(line, session, await sessionKeyOf(session)))
   }
   const suite = present(suiteById(inputs[0]?.reading.suite ?? 0), 'the suite')
   const cards = inputs.map(({ reading, challenge, parcel, session }) => {
@@ -137,7 +134,7 @@ async function open(job: PrimitivesJob) {
   const ledger = await openAt(join(job.dataDir, `bench-${randomUUID()}.db`))
   const entries = makeEntries(inputs.length * (job.rounds + 1))
   return {
-    ...{ inputs, cards, suite, signer, tokens, wrapOf, store, bureau, ledger, entries },
+    ...{ inputs, cards, suite, signer, tokens, sessionKeyOf, store, bureau, ledger, entries },
     async close() {
       await ledger.close()
       await bureau.close()
@@ -154,19 +151,14 @@ const must = (right: unknown) => {
 type Works = Record<keyof Primitives, (round: number) => Promise<unknown> | undefined>
 
 function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works {
-  const { inputs, cards, suite, signer, tokens, wrapOf, store, bureau, ledger, entries } = opened
+  const { inputs, cards, suite, signer, tokens, sessionKeyOf, store, bureau, ledger, entries } = opened
   return {
     'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
     unseal: () =>
       forEach(inputs, 1, async ({ session, challenge, parcel, sealed }) => {
-        const { device, sid, carrier, expS } = session
-        const raw = unwrapSessionKey(await wrapOf(session), session.wrappedKey, {
-          device,
-          sid,
-          carrier,
-          expS,
-        })
-        must(openReading(createSecretKey(raw as Buffer), sealed, { device, sid, challenge, parcel, carrier }))
+        const { device, sid, carrier } = session
+        const key = await sessionKeyOf(session)
+        must(openReading(key, sealed, { device, sid, challenge, parcel, carrier }))
       }),
     'SOD signature': () =>
       forEach(cards, 1, ({ attributes, sod }) => must(signer.checkDer(attributes, sod.signature))),

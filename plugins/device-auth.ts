@@ -1,4 +1,5 @@
 // Decorates `deviceAuth`: row 2 of the order of checks. The checked token becomes `request.session`.
+import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { present } from '../src/base/assert.ts'
@@ -22,13 +23,18 @@ const bearer = /^Bearer ([A-Za-z0-9_.-]{1,4096})$/
 export default fp<{ tokens: Pick<TokenHolders, 'checkDevice'> }>(
   async (app, { tokens }) => {
     app.decorateRequest('session', undefined)
+    /** The last session of each socket: of most there is only one. */
+    const sessions = new WeakMap<Socket, DeviceSession>()
     app.decorate('deviceAuth', async (request: FastifyRequest) => {
       const token = bearer.exec(request.headers.authorization ?? '')?.[1]
       if (!token) throw new GatewayError('session_invalid', 'token_missing')
       const session = await tokens.checkDevice(token)
       request.session = session
-      app.sockets.belongs(request.raw.socket, 'device', printBase64url(session.device))
-      app.sockets.belongs(request.raw.socket, 'carrier', session.carrier)
+      const { socket } = request.raw
+      if (sessions.get(socket) === session) return
+      sessions.set(socket, session)
+      app.sockets.belongs(socket, 'device', printBase64url(session.device))
+      app.sockets.belongs(socket, 'carrier', session.carrier)
     })
   },
   { name: 'device-auth', dependencies: ['errors', 'sockets'] },

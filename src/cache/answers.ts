@@ -23,7 +23,7 @@ export type CachedAnswer = {
 }
 
 /** Where a cached answer lies: its day and the two keys of the person with the carrier. */
-export type CachePlace = { day: number; ck: Buffer; vk: KeyObject }
+export type CachePlace = { day: number; ck: Buffer; vk: () => KeyObject }
 
 const answerBytes = 48
 const padding = Buffer.alloc(6)
@@ -43,13 +43,13 @@ export function sealAnswer(value: CachedAnswer, at: CachePlace): Buffer {
     padding,
   ])
   assert(plain.length === answerBytes, 'a cached answer has 48 bytes')
-  return seal(at.vk, plain, aadOf(at))
+  return seal(at.vk(), plain, aadOf(at))
 }
 
 /** Opens what `sealAnswer` made for this very place; undefined for anything else. */
 export function openAnswer(sealed: Buffer, at: CachePlace): CachedAnswer | undefined {
   if (sealed.length !== sealedAnswerBytes) return undefined
-  const plain = open(at.vk, sealed, aadOf(at))
+  const plain = open(at.vk(), sealed, aadOf(at))
   return plain && parseAnswer(plain)
 }
 

@@ -36,7 +36,8 @@ function withoutTrailingSpaces(text: string): string {
 }
 
 /**
- * The storage key and the sealing key of one person with one carrier on one day.
+ * The storage key and the sealing key of one person with one carrier on one day. The latter is made when it is asked
+ * for: only an answer that is found or kept needs it, and two days are looked at.
  * @param secret K_cache of the day, 256 bits
  * @param who as printed by `printWho`
  */
@@ -44,12 +45,12 @@ export function deriveCacheKey(
   secret: KeyObject,
   carrier: string,
   who: Buffer,
-): { ck: Buffer; vk: KeyObject } {
+): { ck: Buffer; vk: () => KeyObject } {
   const mac = (purpose: 'ck' | 'vk') =>
     createHmac('sha256', secret)
       .update(bind(purpose, carrier, who))
       .digest()
-  return { ck: mac('ck').subarray(0, cacheKeyBytes), vk: createSecretKey(mac('vk')) }
+  return { ck: mac('ck').subarray(0, cacheKeyBytes), vk: () => createSecretKey(mac('vk')) }
 }
 
 /** Key of an answer in the store; `day` is floor(Unix time / 86400). */

@@ -1,5 +1,5 @@
 // What a device signs to log in, and what follows from it (PROTOCOL section 5).
-import type { KeyObject } from 'node:crypto'
+import { createSecretKey, type KeyObject } from 'node:crypto'
 import { sha256, u32, u64 } from '../base/bytes.ts'
 import { open, seal } from '../base/seal.ts'
 import { bind } from '../base/t2l.ts'
@@ -39,3 +39,24 @@ export const wrapSessionKey = (wrap: KeyObject, key: KeyObject, context: WrapCon
 /** 32 bytes, or undefined if the wrapped key does not belong to this context. */
 export const unwrapSessionKey = (wrap: KeyObject, wrapped: Buffer, context: WrapContext) =>
   open(wrap, wrapped, wrapAad(context))
+
+type WrappedSession = WrapContext & { wrappedKey: Buffer }
+
+/**
+ * Opens the keys of sessions, each once for as long as both the wrapping key and that very session are held by whoever
+ * gives them: a wrapping key that is destroyed takes with it what it opened.
+ * @returns the key; undefined if it was not wrapped for this session
+ */
+export function createSessionKeys() {
+  const opened = new WeakMap<KeyObject, WeakMap<WrappedSession, KeyObject>>()
+  return (wrap: KeyObject, session: WrappedSession): KeyObject | undefined => {
+    const known = opened.get(wrap) ?? new WeakMap<WrappedSession, KeyObject>()
+    opened.set(wrap, known)
+    const standing = known.get(session)
+    if (standing) return standing
+    const raw = unwrapSessionKey(wrap, session.wrappedKey, session)
+    const key = raw && createSecretKey(raw)
+    if (key) known.set(session, key)
+    return key
+  }
+}

@@ -6,10 +6,10 @@ import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { sealOverhead } from '../base/seal.ts'
 
-/** Base64url of exactly `bytes` bytes. */
+/** Base64url of exactly `bytes` bytes. Not by maxLength: characters of Unicode would be counted one by one. */
 export const Binary = (bytes: number, description: string) => {
   const length = base64urlLength(bytes)
-  return Type.String({ minLength: length, maxLength: length, pattern: '^[A-Za-z0-9_-]+$', description })
+  return Type.String({ pattern: `^[A-Za-z0-9_-]{${length}}$`, description })
 }
 
 export const object = <T extends Record<string, TSchema>>(fields: T, description?: string) =>

@@ -1,13 +1,12 @@
 // The product on one screen: rows 3-17 of the order of checks (PROTOCOL section 7). Rows 1 and 2 are HTTP's.
 // Cheap before dear; nothing secret is touched before the sender is known; no answer before its record.
-import { createSecretKey } from 'node:crypto'
 import { sha256 } from '../base/bytes.ts'
 import { GatewayError } from '../base/errors.ts'
 import { parseReading, type Reading } from '../card/reading.ts'
 import type { ChipVerifier, Person, VerifiedCard } from '../card/verdict.ts'
 import { purpose } from '../channel/challenge.ts'
 import { openReading, requestDigest } from '../channel/sealing.ts'
-import { unwrapSessionKey } from '../channel/session.ts'
+import { createSessionKeys } from '../channel/session.ts'
 import { deriveJti } from '../ledger/entry.ts'
 import { answerClaims, type DeviceSession } from '../token/claims.ts'
 import { assertAdmitted } from './admission.ts'
@@ -49,13 +48,14 @@ export function createVerifier(services: Services) {
     onStoreLost: services.onStoreLost,
   })
   const misuse = createMisuse(services)
+  const sessionKeyOf = createSessionKeys()
 
   return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
     const { device, sid } = request.session
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
-    const { reading, verifier } = await unseal(services, request) // row 6
+    const { reading, verifier } = await unseal(services, sessionKeyOf, request) // row 6
     const card = await checkCard(services, request, { reading, verifier }) // rows 7-12: never return
     const digest = requestDigest({ ...request, device, sid }, request.sealed)
     const opened: Opened = { ...request, ...challenge, digest }
@@ -75,16 +75,21 @@ export function createVerifier(services: Services) {
   }
 }
 
+type SessionKeys = ReturnType<typeof createSessionKeys>
 type Unsealed = { reading: Reading; verifier: ChipVerifier }
 
 /** Row 6: the session key from the device token, the seal, then the reading's shape. */
-async function unseal(services: Services, request: VerifyRequest): Promise<Unsealed> {
+async function unseal(
+  services: Services,
+  sessionKeyOf: SessionKeys,
+  request: VerifyRequest,
+): Promise<Unsealed> {
   const { session, challenge, parcel } = request
   const { device, sid, carrier } = session
   const wrap = await services.wrapKey(session.expS)
-  const raw = wrap && unwrapSessionKey(wrap, session.wrappedKey, { device, sid, carrier, expS: session.expS })
-  if (!raw) throw new GatewayError('session_invalid', 'session_key_not_opened')
-  const plain = openReading(createSecretKey(raw), request.sealed, { device, sid, challenge, parcel, carrier })
+  const key = wrap && sessionKeyOf(wrap, session)
+  if (!key) throw new GatewayError('session_invalid', 'session_key_not_opened')
+  const plain = openReading(key, request.sealed, { device, sid, challenge, parcel, carrier })
   if (!plain) throw new GatewayError('seal_rejected', 'seal_rejected')
   const reading = parseReading(plain)
   if (!reading) throw new GatewayError('reading_malformed', 'reading_malformed')

@@ -19,32 +19,35 @@ t.test('whoever comes to an empty lane does not wait', async (t) => {
   }
 })
 
-t.test('of many that take long, one is served in each turn of the loop, in the order of asking', async (t) => {
-  const takeTurn = createTurns(lane)
-  const served: number[] = []
-  let loops = 0
-  let counting = true
-  const count = () => {
-    loops++
-    if (counting) setImmediate(count)
-  }
-  setImmediate(count)
-  const perLoop = new Map<number, number>()
-  await Promise.all(
-    Array.from({ length: 50 }, async (_, i) => {
-      await takeTurn()
-      served.push(i)
-      perLoop.set(loops, (perLoop.get(loops) ?? 0) + 1)
-    }),
-  )
-  counting = false
-  t.same(
-    served,
-    Array.from({ length: 50 }, (_, i) => i),
-  )
-  t.ok(Math.max(...perLoop.values()) <= 2, 'the first of all shares a turn with the one before it at most')
-  t.ok(loops >= 48, `${loops} turns of the loop`)
-})
+t.test(
+  'of many that take long, one is served in each turn of the loop, in the order of asking',
+  async (t) => {
+    const takeTurn = createTurns(lane)
+    const served: number[] = []
+    let loops = 0
+    let counting = true
+    const count = () => {
+      loops++
+      if (counting) setImmediate(count)
+    }
+    setImmediate(count)
+    const perLoop = new Map<number, number>()
+    await Promise.all(
+      Array.from({ length: 50 }, async (_, i) => {
+        await takeTurn()
+        served.push(i)
+        perLoop.set(loops, (perLoop.get(loops) ?? 0) + 1)
+      }),
+    )
+    counting = false
+    t.same(
+      served,
+      Array.from({ length: 50 }, (_, i) => i),
+    )
+    t.ok(Math.max(...perLoop.values()) <= 2, 'the first of all shares a turn with the one before it at most')
+    t.ok(loops >= 48, `${loops} turns of the loop`)
+  },
+)
 
 t.test('of short pieces, as many are served in one turn of the loop as fit its time', async (t) => {
   let nowMs = 0
