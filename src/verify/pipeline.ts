@@ -1,7 +1,9 @@
 // The product on one screen: rows 3-17 of the order of checks (PROTOCOL section 7). Rows 1 and 2 are HTTP's.
 // Cheap before dear; nothing secret is touched before the sender is known; no answer before its record.
 import { sha256 } from '../base/bytes.ts'
+import { createCohort } from '../base/cohort.ts'
 import { GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 import { parseReading, type Reading } from '../card/reading.ts'
 import type { ChipVerifier, Person, VerifiedCard } from '../card/verdict.ts'
 import { purpose } from '../channel/challenge.ts'
@@ -49,11 +51,13 @@ export function createVerifier(services: Services) {
   })
   const misuse = createMisuse(services)
   const sessionKeyOf = createSessionKeys()
+  const joinCohort = createCohort({ sizeMax: limits.cohortMax })
 
   return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
     const { device, sid } = request.session
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
+    await joinCohort()
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
     const { reading, verifier } = await unseal(services, sessionKeyOf, request) // row 6
     const card = await checkCard(services, request, { reading, verifier }) // rows 7-12: never return
