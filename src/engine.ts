@@ -1,6 +1,6 @@
 // How Node's engine and its allocator are set up, and what that is for (figures in docs/DESIGN.md).
 
-/** The pool has two threads, so that signatures do not take the serving thread's core from it. */
+/** The pool (files, name lookups) has two threads: one would be held up by a slow lookup. */
 export type Engine = { flags: readonly string[]; environment: Readonly<Record<string, string>> }
 
 /** As `npm start`: a gateway in one process, resident in less than 200 MB. */

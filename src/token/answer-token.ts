@@ -60,11 +60,3 @@ const es256 = (key: KeyObject) => ({ key, dsaEncoding: 'ieee-p1363' }) as const
 /** Whether `key`, on P-256, signed the token. */
 export const isSignedBy = (key: KeyObject, { signed, signature }: UnverifiedToken): boolean =>
   verify('sha256', signed, es256(key), signature)
-
-/** As `isSignedBy`, in a thread of the pool: a signature takes longer than all else that a question costs. */
-export const isSignedByApart = (key: KeyObject, { signed, signature }: UnverifiedToken): Promise<boolean> =>
-  new Promise((resolve, reject) => {
-    verify('sha256', signed, es256(key), signature, (error, right) =>
-      error ? reject(error) : resolve(right),
-    )
-  })
