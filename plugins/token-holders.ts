@@ -77,7 +77,7 @@ export function createTokenHolders(options: Options) {
 /** One holder for each token key of the keyring. */
 function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
   const holders = new Map<number, Promise<JWT>>()
-  const joinCohort = createCohort({ sizeMax: limits.cohortMax })
+  const joinCohort = createCohort()
   /** Public halves of the token keys by kid. */
   let publicKeys: Map<string, KeyObject> | undefined
   keyring.onChange(() => {

@@ -10,8 +10,8 @@ import { type Clock, dayMs, epochOf } from '../src/base/clock.ts'
 import type { Config } from '../src/base/config.ts'
 import { limits } from '../src/base/limits.ts'
 import type { Question } from '../src/bureau/protocol.ts'
-import { type AnswerCache, createAnswerCache, type FeedView, type Slots } from '../src/cache/answers.ts'
-import { Flight } from '../src/cache/flight.ts'
+import { createAnswerCache, type FeedView } from '../src/cache/answers.ts'
+import { createQuestions } from '../src/cache/questions.ts'
 import type { ChipVerifier } from '../src/card/verdict.ts'
 import { epochFromByte, issueChallenges, type Purpose, purpose } from '../src/channel/challenge.ts'
 import type { Keyring } from '../src/keys/keyring.ts'
@@ -170,25 +170,12 @@ function createAddressRate({ config, clock, nodes }: VerifierParts): (address: s
   return (address) => ofAddress.mustTake(networkOf(address))
 }
 
-/** Cache and single flight around the bureau: of those who waited together one writes the cache. */
+/** The cache, and the bureau behind it. */
 function createAnswers(parts: VerifierParts): Pick<LoginServices, 'answers' | 'ask'> {
   const { store, keyring, feed, clock, bureau } = parts
   const secretOf = (day: number) => keyring.get('cache', day)
-  const cache: AnswerCache = createAnswerCache({ store, secretOf, feed, clock })
-  const flight = new Flight<BureauVerdict>()
-  const kept = new WeakSet<Buffer>()
-  return {
-    answers: {
-      prepare: cache.prepare,
-      read: cache.read,
-      write(slots, value) {
-        if (kept.has(value.transaction)) return
-        kept.add(value.transaction)
-        cache.write(slots, value)
-      },
-    },
-    ask: (slots: Slots, question) => flight.run(slots.flightKey, () => bureau.ask(question)),
-  }
+  const cache = createAnswerCache({ store, secretOf, feed, clock })
+  return createQuestions({ cache, feed, ask: (question) => bureau.ask(question) })
 }
 
 export default fp<{ parts: VerifierParts }>(

@@ -22,6 +22,6 @@ export const smallEngine: Engine = {
 
 /** A worker: fewer collections and fewer pages given back and taken again, in less than 250 MB. */
 export const workerEngine: Engine = {
-  flags: ['--max-semi-space-size=16', '--heap-growing-percent=50', '--v8-pool-size=1'],
+  flags: ['--max-semi-space-size=16', '--heap-growing-percent=40', '--v8-pool-size=1'],
   environment: { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '2' },
 }

@@ -7,16 +7,15 @@ export type JoinCohort = () => Promise<void>
 
 /**
  * Those who join while the event loop reads what has come go on when it has read it. Promises settle in turn: all of
- * them take their first step, then all of them the second.
- * @param options.sizeMax how many go on at once; the others do so after the loop came round, in the order of asking
+ * them take their first step, then all of them the second. All go on at once, however many: who was left waiting here
+ * would not make the loop late, and no one would see that there is too much to do.
  */
-export function createCohort({ sizeMax }: { sizeMax: number }): JoinCohort {
+export function createCohort(): JoinCohort {
   let waiting: (() => void)[] = []
 
   function goOn(): void {
     const going = waiting
-    waiting = going.splice(sizeMax)
-    if (waiting.length > 0) setImmediate(goOn)
+    waiting = []
     for (const go of going) go()
   }
 

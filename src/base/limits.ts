@@ -55,8 +55,6 @@ export const limits = {
   /** What the memo of one suite holds: some 350 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
-  /** Requests whose cards are checked one after another in one turn of the event loop: some 3 ms. */
-  cohortMax: 16,
   /** Checks of SM2, and of passports, that wait for a turn, and how long for one: three must fit in a request. */
   turnsWaitingMax: 2000,
   turnWaitMsMax: 500,

@@ -83,8 +83,12 @@ export function isUsable(value: CachedAnswer, who: Who, options: { nowMs: number
   const { nowMs, feed } = options
   if (nowMs >= value.expiresAtMs) return false
   if (value.issuedAtMs > nowMs + limits.clockSkewS * 1000) return false // Our clock, or the writer's, is wrong.
-  return feed.isFresh() && feed.covers(value.position) && !feed.changedSince(value.position, who)
+  return isCurrent(value.position, who, feed)
 }
+
+/** Whether an answer of that position is still the bureau's, as far as its news tells. */
+export const isCurrent = (position: number, who: Who, feed: FeedView): boolean =>
+  feed.isFresh() && feed.covers(position) && !feed.changedSince(position, who)
 
 /** Where the answer about one person for one carrier may lie; `flightKey` names the question within this node. */
 export type Slots = {

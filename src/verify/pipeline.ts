@@ -3,7 +3,6 @@
 import { sha256 } from '../base/bytes.ts'
 import { createCohort } from '../base/cohort.ts'
 import { GatewayError } from '../base/errors.ts'
-import { limits } from '../base/limits.ts'
 import { parseReading, type Reading } from '../card/reading.ts'
 import type { ChipVerifier, Person, VerifiedCard } from '../card/verdict.ts'
 import { purpose } from '../channel/challenge.ts'
@@ -51,7 +50,7 @@ export function createVerifier(services: Services) {
   })
   const misuse = createMisuse(services)
   const sessionKeyOf = createSessionKeys()
-  const joinCohort = createCohort({ sizeMax: limits.cohortMax })
+  const joinCohort = createCohort()
 
   return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
     const { device, sid } = request.session
