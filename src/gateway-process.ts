@@ -55,7 +55,7 @@ export async function startGateway(options: {
       const [, name, url] =
         /^\s+(device|carrier|operator|bureau)(?: listener)?\s+(https?:\/\/\S+)/.exec(line) ?? []
       if (name && url) found[name] = url.replace('127.0.0.1', 'localhost')
-      if (/^\s+keys\s/.test(line)) {
+      if (/^\s+ledger key\s/.test(line)) {
         clearTimeout(late)
         resolve()
       }
