@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { makeCardCrl, makeCardIssuer, makeDocumentSigner } from '../certs/card-issuer.ts'
 import { randomId } from '../src/base/bytes.ts'
 import { dayMs, systemClock } from '../src/base/clock.ts'
+import { keepStep } from '../src/base/cohort.ts'
 import { readDer } from '../src/base/der.ts'
 import { peopleCount, personAt } from '../src/bureau-mock/people.ts'
 import { createCardVerifier } from '../src/card/check.ts'
@@ -11,7 +12,7 @@ import { type ChipContext, type ChipVerifier, chipMessage } from '../src/card/ve
 import { type CardAnchor, type CardTrust, loadAnchors } from '../src/pki/anchors.ts'
 import { parseCrl } from '../src/pki/revocation.ts'
 import { p256Signing, type Signing, sm2Signing } from '../src/pki/signing.ts'
-import type { SuiteKey } from '../src/pki/suites.ts'
+import { p256, type SuiteKey } from '../src/pki/suites.ts'
 import { issueCard, readCard } from '../src/simulator/cards.ts'
 
 const help = `npm run bench:card: the checks of a card, beside the signatures they are made of
@@ -20,9 +21,10 @@ const help = `npm run bench:card: the checks of a card, beside the signatures th
   npm run bench:card -- --rounds 61
 
 Each round checks the same cards in turn: security object and chip as if never seen, the signer neither (rows 7-11 of
-the protocol), and only the three signatures with the import of the two keys that come with a card. Beside them the
-whole card with its text, one that returns, and rows 7-9 of one that was seen before. CPU time of the process. The last line is one JSON object: {"coldP256", "coldSm2", "memoMicros"}: medians of the rounds' ratios,
-and the dearer suite's microseconds. Exit code 1 above 1.15, 1.15 or 3.`
+the protocol), in cohorts of 16 as a gateway has them; and only the three signatures with the import of the two keys that
+come with a card. Beside them the whole card with its text, one that returns, and rows 7-9 of one that was seen before.
+CPU time of the process. The last line is one JSON object: {"coldP256", "coldSm2", "memoMicros"}: medians of the rounds'
+ratios, and the dearer suite's microseconds. Exit code 1 above 1.15, 1.15 or 3.`
 
 const { values } = parseArgs({
   options: { help: { type: 'boolean' }, rounds: { type: 'string', default: '15' } },
@@ -34,7 +36,8 @@ if (values.help) {
 const rounds = Number(values.rounds)
 const ratioMax = 1.15
 const memoMicrosMax = 3
-const cards = 40
+const cards = 48
+const cohort = 16
 const [repeatsCold, repeatsKnown] = [5, 250]
 
 const nowMs = systemClock.now()
@@ -82,11 +85,17 @@ type Cards = ReturnType<typeof makeCards>
 function makeSubjects(signing: Signing, { anchor, readings, textless, newTrust }: Cards) {
   const { suite } = signing
   let trust = newTrust()
-  const verify: ChipVerifier = createCardVerifier({ suite, trust: () => trust })
-  const check = (reading: (typeof readings)[number], refusal: number) => {
-    const verdict = verify(reading, { context, nowMs })
-    if (verdict instanceof Promise || verdict.refusal !== refusal)
-      throw new Error('a card came to another end')
+  // As the gateway wires it: P-256 keeps step with its cohort. SM2's lane would measure the event loop too.
+  const inStep = suite.id === p256.id ? { takeTurn: keepStep } : {}
+  const verify: ChipVerifier = createCardVerifier({ suite, trust: () => trust, ...inStep })
+  const check = async (reading: (typeof readings)[number], refusal: number) => {
+    const verdict = await verify(reading, { context, nowMs })
+    if (verdict.refusal !== refusal) throw new Error('a card came to another end')
+  }
+  /** In cohorts, as a gateway with so many requests on their way has them. */
+  const checkAll = async (all: typeof readings, refusal: number) => {
+    for (let at = 0; at < all.length; at += cohort)
+      await Promise.all(all.slice(at, at + cohort).map((reading) => check(reading, refusal)))
   }
   const inputs = textless.map((reading) => {
     const sod = parseSod(readDer(reading.sod), suite)
@@ -99,13 +108,13 @@ function makeSubjects(signing: Signing, { anchor, readings, textless, newTrust }
   }
   return {
     /** Rows 7-11: a card without text is refused at the first character of row 12. */
-    cold() {
+    async cold() {
       trust = newTrust() // Everything is forgotten.
-      for (const reading of textless) check(reading, 20)
+      await checkAll(textless, 20)
     },
-    whole() {
+    async whole() {
       trust = newTrust()
-      for (const reading of readings) check(reading, 0)
+      await checkAll(readings, 0)
     },
     /** With fresh keys: the first use of a key costs more than the next. */
     primitives() {
@@ -115,13 +124,9 @@ function makeSubjects(signing: Signing, { anchor, readings, textless, newTrust }
         must((suite.importKey(reading.dg15) as SuiteKey).checkRaw(message, reading.chipSignature))
       }
     },
-    returning() {
-      for (const reading of readings) check(reading, 0)
-    },
+    returning: () => checkAll(readings, 0),
     /** Rows 7-9 of a known SOD, then the hash of a DG1 that is another (R10). */
-    known() {
-      for (const reading of spoiled) check(reading, 10)
-    },
+    known: () => checkAll(spoiled, 10),
     hash() {
       for (const { dg1 } of spoiled) suite.hash(dg1)
     },
@@ -129,9 +134,9 @@ function makeSubjects(signing: Signing, { anchor, readings, textless, newTrust }
 }
 
 /** CPU microseconds of one card in `run`, over so many repeats. */
-function cpuOf(run: () => void, repeats: number): number {
+async function cpuOf(run: () => unknown, repeats: number): Promise<number> {
   const before = process.cpuUsage()
-  for (let i = 0; i < repeats; i++) run()
+  for (let i = 0; i < repeats; i++) await run()
   const { user, system } = process.cpuUsage(before)
   return (user + system) / repeats / cards
 }
@@ -139,9 +144,9 @@ function cpuOf(run: () => void, repeats: number): number {
 const medianOf = (list: number[]) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)] as number
 const round = (value: number, digits: number) => Number(value.toFixed(digits))
 
-function measure(signing: Signing) {
+async function measure(signing: Signing) {
   const subjects = makeSubjects(signing, makeCards(signing))
-  for (const run of Object.values(subjects)) run()
+  for (const run of Object.values(subjects)) await run()
   const seen: Record<'cold' | 'whole' | 'primitives' | 'returning' | 'memo' | 'ratio', number[]> = {
     cold: [],
     whole: [],
@@ -153,15 +158,15 @@ function measure(signing: Signing) {
   for (let i = 0; i < rounds; i++) {
     // In turn and turned about: what one leaves to be collected must not always burden the other.
     const first = i % 2 === 0
-    const before = first ? cpuOf(subjects.primitives, repeatsCold) : 0
-    const cold = cpuOf(subjects.cold, repeatsCold)
-    const primitives = first ? before : cpuOf(subjects.primitives, repeatsCold)
+    const before = first ? await cpuOf(subjects.primitives, repeatsCold) : 0
+    const cold = await cpuOf(subjects.cold, repeatsCold)
+    const primitives = first ? before : await cpuOf(subjects.primitives, repeatsCold)
     seen.cold.push(cold)
-    seen.whole.push(cpuOf(subjects.whole, repeatsCold))
+    seen.whole.push(await cpuOf(subjects.whole, repeatsCold))
     seen.primitives.push(primitives)
     seen.ratio.push(cold / primitives)
-    seen.returning.push(cpuOf(subjects.returning, repeatsCold))
-    seen.memo.push(cpuOf(subjects.known, repeatsKnown) - cpuOf(subjects.hash, repeatsKnown))
+    seen.returning.push(await cpuOf(subjects.returning, repeatsCold))
+    seen.memo.push((await cpuOf(subjects.known, repeatsKnown)) - (await cpuOf(subjects.hash, repeatsKnown)))
     process.stderr.write(`${signing.suite.name} ${i + 1} of ${rounds}\r`)
   }
   process.stderr.write(' '.repeat(20).concat('\r'))
@@ -184,8 +189,8 @@ console.log(`CPU microseconds a card, medians of ${rounds} rounds of ${cards * r
 console.log(
   `suite   ${['cold', 'primitives', 'ratio', 'whole card', 'returning', 'memo hit'].map((word) => word.padStart(12)).join('')}`,
 )
-const [p256, sm2] = [measure(p256Signing), measure(sm2Signing)]
-const memoMicros = round(Math.max(p256.memo, sm2.memo), 1)
-const [coldP256, coldSm2] = [round(p256.ratio, 2), round(sm2.ratio, 2)]
+const [ofP256, ofSm2] = [await measure(p256Signing), await measure(sm2Signing)]
+const memoMicros = round(Math.max(ofP256.memo, ofSm2.memo), 1)
+const [coldP256, coldSm2] = [round(ofP256.ratio, 2), round(ofSm2.ratio, 2)]
 console.log(JSON.stringify({ coldP256, coldSm2, memoMicros }))
 process.exit(coldP256 <= ratioMax && coldSm2 <= ratioMax && memoMicros <= memoMicrosMax ? 0 : 1)

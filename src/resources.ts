@@ -10,6 +10,7 @@ import { createTokenHolders } from '../plugins/token-holders.ts'
 import type { Common } from './app.ts'
 import { printBase64url } from './base/bytes.ts'
 import type { Clock } from './base/clock.ts'
+import { keepStep } from './base/cohort.ts'
 import type { Config } from './base/config.ts'
 import { GatewayError } from './base/errors.ts'
 import { openPoster } from './base/http.ts'
@@ -238,7 +239,7 @@ function createVerifiers(
   // A lane for each kind, so that a flood of one does not shut the other.
   const makeLane = () => createTurns({ waitingMax, waitMsMax, loopMs, mono: () => clock.mono() })
   const verifiers = new Map<number, ChipVerifier>()
-  verifiers.set(p256.id, createCardVerifier({ suite: p256, trust }))
+  verifiers.set(p256.id, createCardVerifier({ suite: p256, trust, takeTurn: keepStep }))
   verifiers.set(sm2.id, createCardVerifier({ suite: sm2, trust, takeTurn: makeLane() }))
   if (passports) {
     verifiers.set(passportSuite, createPassportVerifier({ trust: passports, takeTurn: makeLane() }))

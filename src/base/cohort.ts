@@ -25,3 +25,6 @@ export function createCohort(): JoinCohort {
       waiting.push(go)
     })
 }
+
+/** Within a cohort: resolves when the others have come as far. */
+export const keepStep = async (): Promise<void> => {}
