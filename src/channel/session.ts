@@ -50,13 +50,14 @@ type WrappedSession = WrapContext & { wrappedKey: Buffer }
 export function createSessionKeys() {
   const opened = new WeakMap<KeyObject, WeakMap<WrappedSession, KeyObject>>()
   return (wrap: KeyObject, session: WrappedSession): KeyObject | undefined => {
-    const known = opened.get(wrap) ?? new WeakMap<WrappedSession, KeyObject>()
-    opened.set(wrap, known)
-    const standing = known.get(session)
+    const known = opened.get(wrap)
+    const standing = known?.get(session)
     if (standing) return standing
     const raw = unwrapSessionKey(wrap, session.wrappedKey, session)
-    const key = raw && createSecretKey(raw)
-    if (key) known.set(session, key)
+    if (!raw) return undefined
+    const key = createSecretKey(raw)
+    if (known) known.set(session, key)
+    else opened.set(wrap, new WeakMap([[session, key]]))
     return key
   }
 }

@@ -22,12 +22,13 @@ export function createIntrospection(options: {
   isNewsFresh: () => boolean
 }) {
   const { readAnswer, clock, isRevoked, isNewsFresh } = options
-  const known = new RecentMap<Known>(limits.tokensKnownMax)
+  let known = new RecentMap<Known>(limits.tokensKnownMax)
 
   async function learn(id: string, token: string): Promise<Known | undefined> {
+    const into = known // What is being read while a key goes is not remembered past that.
     const claims = await readAnswer(token)
     const learnt = claims && { claims, text: printActive(claims) }
-    if (learnt) known.set(id, learnt)
+    if (learnt) into.set(id, learnt)
     return learnt
   }
 
@@ -61,7 +62,9 @@ export function createIntrospection(options: {
       return (await find(token, carrier))?.text
     },
     /** Forgets every token: a key with which one was signed is no more. */
-    forget: () => known.clear(),
+    forget() {
+      known = new RecentMap(limits.tokensKnownMax)
+    },
     /** How many tokens are remembered. */
     size: () => known.size,
   }

@@ -163,3 +163,31 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
   for (let i = 0; i < limits.tokensKnownMax + 5; i++) await introspect(`good ${i}`, 'swift-crane')
   t.equal(size(), limits.tokensKnownMax)
 })
+
+t.test('a token that is being checked while a key goes is not remembered past that', async (t) => {
+  const clock = manualClock(systemClock.now())
+  const exp = Math.floor(clock.now() / 1000) + 10
+  const claims = { aud: 'urn:vouchsafe:carrier:swift-crane', exp } as SignedAnswerClaims
+  let keyIsHere = true
+  let goOn = () => {}
+  const readAnswer = async () => {
+    const found = keyIsHere ? claims : undefined
+    await new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    return found
+  }
+  const { introspect, forget, size } = createIntrospection({
+    ...{ readAnswer, clock },
+    ...{ isRevoked: () => false, isNewsFresh: () => true },
+  })
+  const asked = introspect('good', 'swift-crane')
+  keyIsHere = false
+  forget()
+  goOn()
+  t.match(await asked, '"active":true', 'asked while the key was there')
+  t.equal(size(), 0)
+  const again = introspect('good', 'swift-crane')
+  goOn()
+  t.equal(await again, undefined)
+})
