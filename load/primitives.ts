@@ -8,7 +8,7 @@ import { present } from '../src/base/assert.ts'
 import { parseBase64url } from '../src/base/bytes.ts'
 import { dayMs, epochOf, systemClock } from '../src/base/clock.ts'
 import { readConfig } from '../src/base/config.ts'
-import { readDer } from '../src/base/der.ts'
+import { readForward } from '../src/base/der-cursor.ts'
 import { limits } from '../src/base/limits.ts'
 import { BureauClient } from '../src/bureau/client.ts'
 import { parseReading, type Reading } from '../src/card/reading.ts'
@@ -118,7 +118,7 @@ async function open(job: PrimitivesJob) {
   }
   const suite = present(suiteById(inputs[0]?.reading.suite ?? 0), 'the suite')
   const cards = inputs.map(({ reading, challenge, parcel, session }) => {
-    const sod = parseSod(readDer(reading.sod), suite)
+    const sod = parseSod(readForward(reading.sod), suite)
     const context = { challenge, parcel, device: session.device, carrier: session.carrier }
     return {
       reading,

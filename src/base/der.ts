@@ -7,13 +7,13 @@ import { limits } from './limits.ts'
 export class DerError extends Error {}
 
 /** Where the body of the element begins whose head was read last: a second result of `readHead`. */
-let bodyStart = 0
+export let bodyStart = 0
 
 /**
  * Reads the head at `start` of an element that must end by `end`; returns where it ends.
  * @throws DerError
  */
-function readHead(bytes: Buffer, start: number, end: number, depth: number): number {
+export function readHead(bytes: Buffer, start: number, end: number, depth: number): number {
   if (depth > limits.derDepthMax) throw new DerError('too deep')
   if (start + 2 > end) throw new DerError('cut short')
   if (((bytes[start] as number) & 0x1f) === 0x1f) throw new DerError('tag of several bytes')
@@ -107,15 +107,20 @@ export const context = (n: number) => 0xa0 | n
  * @throws DerError
  */
 export function readDer(bytes: Buffer): Der {
-  if (assertStrict(bytes, 0, bytes.length, 0) !== bytes.length) throw new DerError('trailing bytes')
+  assertStrict(bytes)
   return new Der(bytes, 0, bytes.length)
+}
+
+/** One element fills `bytes` and is DER all the way down. Throws DerError. */
+export function assertStrict(bytes: Buffer): void {
+  if (assertElement(bytes, 0, bytes.length, 0) !== bytes.length) throw new DerError('trailing bytes')
 }
 
 const constructedBit = 0x20
 const classBits = 0xc0
 
 /** The element at `start` is DER; returns where it ends. Recursion is bounded by `limits.derDepthMax`. */
-function assertStrict(bytes: Buffer, start: number, end: number, depth: number): number {
+function assertElement(bytes: Buffer, start: number, end: number, depth: number): number {
   const ownEnd = readHead(bytes, start, end, depth)
   const from = bodyStart
   const tag = bytes[start] as number
@@ -130,7 +135,7 @@ function assertStrict(bytes: Buffer, start: number, end: number, depth: number):
   }
   let last = -1
   for (let at = from; at < ownEnd; ) {
-    const next = assertStrict(bytes, at, ownEnd, depth + 1)
+    const next = assertElement(bytes, at, ownEnd, depth + 1)
     // Every SET of X.509 and CMS is a SET OF (X.690 section 11.6).
     if (tag === tags.set && last >= 0 && bytes.compare(bytes, at, next, last, at) > 0) {
       throw new DerError('set not in order')
@@ -180,8 +185,8 @@ function assertBits(bytes: Buffer, from: number, end: number): void {
   }
 }
 
-/** Minimal, and not of nothing. */
-function assertInteger(bytes: Buffer, from: number, end: number): void {
+/** Minimal, and not of nothing. Throws DerError. */
+export function assertInteger(bytes: Buffer, from: number, end: number): void {
   if (from === end) throw new DerError('empty integer')
   if (from + 1 === end) return
   const a = bytes[from] as number
@@ -258,9 +263,9 @@ function twoDigits(text: Buffer, at: number): number {
   return high * 10 + low
 }
 
-/** Unix ms of `MMDDHHMMSSZ` at `at` and nothing behind it; throws for what no calendar has. */
-function momentOf(text: Buffer, at: number, year: number): number {
-  if (text.length !== at + 11 || text[at + 10] !== 0x5a) throw new DerError('time malformed')
+/** Unix ms of `MMDDHHMMSSZ` from `at` to `end`; throws for what no calendar has. */
+function momentOf(text: Buffer, at: number, end: number, year: number): number {
+  if (end !== at + 11 || text[at + 10] !== 0x5a) throw new DerError('time malformed')
   const month = twoDigits(text, at)
   const day = twoDigits(text, at + 2)
   const hour = twoDigits(text, at + 4)
@@ -273,25 +278,34 @@ function momentOf(text: Buffer, at: number, year: number): number {
   return Date.UTC(year, month - 1, day, hour, minute, second)
 }
 
-/** UTCTime (RFC 5280 section 4.1.2.5.1), Unix ms. */
-export function utcTimeMs(element: Der | undefined): number {
-  assertTag(element, tags.utcTime)
-  const text = element.body
-  const year = twoDigits(text, 0)
-  return momentOf(text, 2, year < 50 ? 2000 + year : 1900 + year)
+/** The bytes from `at` to `end` as UTCTime (RFC 5280 section 4.1.2.5.1), Unix ms. Throws DerError. */
+export function utcTimeAt(text: Buffer, at: number, end: number): number {
+  const year = twoDigits(text, at)
+  return momentOf(text, at + 2, end, year < 50 ? 2000 + year : 1900 + year)
 }
 
-/** GeneralizedTime in a primitive of any tag, Unix ms. */
-export const generalizedTimeMs = (text: Buffer) =>
-  momentOf(text, 4, twoDigits(text, 0) * 100 + twoDigits(text, 2))
+/** The same as GeneralizedTime. */
+export const generalizedTimeAt = (text: Buffer, at: number, end: number) =>
+  momentOf(text, at + 4, end, twoDigits(text, at) * 100 + twoDigits(text, at + 2))
 
 const firstGeneralizedMs = Date.UTC(2050, 0, 1)
+
+/** The same as GeneralizedTime where certificates have one: not before 2050 (RFC 5280 section 4.1.2.5). */
+export function certificateTimeAt(text: Buffer, at: number, end: number): number {
+  const ms = generalizedTimeAt(text, at, end)
+  if (ms < firstGeneralizedMs) throw new DerError('GeneralizedTime where UTCTime is due')
+  return ms
+}
+
+/** UTCTime, Unix ms. */
+export function utcTimeMs(element: Der | undefined): number {
+  assertTag(element, tags.utcTime)
+  return utcTimeAt(element.body, 0, element.body.length)
+}
 
 /** Time as certificates must choose it: UTCTime up to 2049, GeneralizedTime after (RFC 5280 section 4.1.2.5). */
 export function certificateTimeMs(element: Der | undefined): number {
   if (element?.tag === tags.utcTime) return utcTimeMs(element)
   assertTag(element, tags.generalizedTime)
-  const ms = generalizedTimeMs(element.body)
-  if (ms < firstGeneralizedMs) throw new DerError('GeneralizedTime where UTCTime is due')
-  return ms
+  return certificateTimeAt(element.body, 0, element.body.length)
 }

@@ -2,7 +2,7 @@
 // (PROTOCOL section 7). Only what passes them all becomes a VerifiedCard. A memo spares parsing and signatures of what
 // was found right before; times, lists and the chip are looked at on every request.
 import { present } from '../base/assert.ts'
-import { type Der, readDer } from '../base/der.ts'
+import { type DerCursor, readForward } from '../base/der-cursor.ts'
 import { GatewayError } from '../base/errors.ts'
 import type { TakeTurn } from '../base/turns.ts'
 import type { CardTrust } from '../pki/anchors.ts'
@@ -25,7 +25,7 @@ type Check = {
   memo: Memo
   sodName: string
   // What the steps find, each for those after it.
-  der?: Der
+  der?: DerCursor
   sod?: UnverifiedSod
   signerName?: string
   signer?: Standing & { key?: SuiteKey }
@@ -88,7 +88,7 @@ const stepsOfKnown = steps.filter((step) => !step.once)
 
 /** Row 7: strict DER, all the way down. */
 function readSod(check: Check): number {
-  check.der = readDer(check.reading.sod)
+  check.der = readForward(check.reading.sod)
   return 0
 }
 
@@ -156,7 +156,7 @@ function checkSignature(check: Check): number {
   if (!suite.hash(content).equals(attributeValues.messageDigest)) return refusal.messageDigest
   const signer = signerOf(check) as ProvenSigner
   if (!signer.key.checkDer(signedBytesOf(attributes), signature)) return refusal.sodSignature
-  const hashOf = (group: number) => present(hashes.get(group), 'a hash that row 7 found').toString('latin1')
+  const hashOf = (group: number) => present(hashes.get(group), 'a hash that row 7 found')
   const { signedMs } = attributeValues
   check.proven = { signer, signedMs, dg1: hashOf(1), dg14: hashOf(14), dg15: hashOf(15) }
   check.memo.keepSod(check.trust, check.sodName, check.proven)

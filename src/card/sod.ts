@@ -1,22 +1,8 @@
 // The document security object: CMS SignedData over an ICAO LDSSecurityObject, in the strict profile of
 // PROTOCOL section 6 (RFC 5652, ICAO 9303-10). Parsed from the received bytes; no signature is checked here.
-import {
-  assertOrder,
-  childrenOf,
-  context,
-  type Der,
-  DerError,
-  fixedChildren,
-  integerBytes,
-  octets,
-  oidHex,
-  onlyChild,
-  readDer,
-  smallInteger,
-  tags,
-  utcTimeMs,
-} from '../base/der.ts'
-import { algorithmOid, parseCertificateIn, type UnverifiedCertificate } from '../pki/certificate.ts'
+import { context, DerError, tags } from '../base/der.ts'
+import { type DerCursor, readForward } from '../base/der-cursor.ts'
+import { algorithmOid, parseCertificateAt, type UnverifiedCertificate } from '../pki/certificate.ts'
 import type { Suite } from '../pki/suites.ts'
 
 /** OIDs as the hex of their bodies. */
@@ -32,8 +18,8 @@ export type UnverifiedSod = {
   signer: UnverifiedCertificate
   /** The LDS security object, as hashed by messageDigest. */
   content: Buffer
-  /** LDS hashes by data group. */
-  hashes: ReadonlyMap<number, Buffer>
+  /** LDS hashes by data group, as `Suite.hashText` prints them. */
+  hashes: ReadonlyMap<number, string>
   /** signedAttrs with their tag [0]. */
   attributes: Buffer
   /** Present only if each is there once, in its form. */
@@ -45,94 +31,97 @@ function must(condition: boolean): asserts condition {
   if (!condition) throw new DerError('not of the profile')
 }
 
-/** Checks the profile of what `readDer` found to be DER. Throws DerError. */
-export function parseSod(der: Der, suite: Suite): UnverifiedSod {
-  const [type, explicit, ...rest] = childrenOf(der, tags.sequence)
-  must(rest.length === 0 && explicit !== undefined && oidHex(type) === oids.signedData)
-  const parts = childrenOf(onlyChild(explicit, context(0)), tags.sequence)
-  must(parts.length === 5) // No CRLs, nothing optional left out.
-  const [version, digests, encapsulated, certificates, signers] = parts as [Der, Der, Der, Der, Der]
-  must(smallInteger(version) === 3)
-  const digestList = childrenOf(digests, tags.set)
-  must(digestList.length === 1 && algorithmOid(digestList[0]) === suite.digestOid)
-  const content = parseEncapsulated(encapsulated)
-  must(certificates.tag === context(0))
-  const certificateList = childrenOf(certificates, context(0))
-  must(certificateList.length === 1)
-  const signer = parseCertificateIn(certificateList[0] as Der)
-  const signerList = childrenOf(signers, tags.set)
-  must(signerList.length === 1)
-  const info = parseSignerInfo(signerList[0] as Der, signer, suite)
+/** Checks the profile of what `readForward` found to be DER, which the cursor stands before. Throws DerError. */
+export function parseSod(cursor: DerCursor, suite: Suite): UnverifiedSod {
+  const message = cursor.into(tags.sequence)
+  must(message.oid() === oids.signedData)
+  const parts = message.intoOnly(context(0), tags.sequence)
+  message.finish()
+  must(parts.smallInteger() === 3)
+  const digests = parts.into(tags.set)
+  must(algorithmOid(digests) === suite.digestOid)
+  digests.finish()
+  const content = parseEncapsulated(parts)
+  const certificates = parts.into(context(0))
+  const signer = parseCertificateAt(certificates)
+  certificates.finish()
+  const info = parseSignerInfo(parts.intoOnly(tags.set, tags.sequence), signer, suite)
+  parts.finish() // No CRLs, nothing optional left out.
   return { signer, content, hashes: parseLds(content, suite), ...info }
 }
 
-function parseEncapsulated(element: Der): Buffer {
-  const [type, explicit, ...rest] = childrenOf(element, tags.sequence)
-  must(rest.length === 0 && explicit !== undefined && oidHex(type) === oids.ldsSecurityObject)
-  return octets(onlyChild(explicit, context(0)))
+function parseEncapsulated(parts: DerCursor): Buffer {
+  const encapsulated = parts.into(tags.sequence)
+  must(encapsulated.oid() === oids.ldsSecurityObject)
+  const explicit = encapsulated.into(context(0))
+  encapsulated.finish()
+  const content = explicit.octets()
+  explicit.finish()
+  return content
 }
 
-function parseSignerInfo(element: Der, signer: UnverifiedCertificate, suite: Suite) {
-  const parts = childrenOf(element, tags.sequence)
-  must(parts.length === 6) // signedAttrs there, unsignedAttrs not.
-  const [version, sid, digest, attributes, algorithm, signature] = parts as [Der, Der, Der, Der, Der, Der]
-  must(smallInteger(version) === 1 && sid.tag === tags.sequence && attributes.tag === context(0))
-  const [issuer, serial] = fixedChildren(sid, tags.sequence, 2) as [Der, Der]
-  must(issuer.raw.equals(signer.issuer) && integerBytes(serial).equals(signer.serial))
-  must(algorithmOid(digest) === suite.digestOid && algorithmOid(algorithm) === suite.signatureOid)
-  return {
-    attributes: attributes.raw,
-    attributeValues: parseAttributes(attributes),
-    signature: octets(signature),
-  }
+function parseSignerInfo(info: DerCursor, signer: UnverifiedCertificate, suite: Suite) {
+  must(info.smallInteger() === 1)
+  const sid = info.into(tags.sequence)
+  must(sid.raw(tags.sequence).equals(signer.issuer) && sid.integer().equals(signer.serial))
+  sid.finish()
+  must(algorithmOid(info) === suite.digestOid)
+  const attributes = info.rawHere(context(0)) // There, and unsignedAttrs not.
+  const attributeValues = parseAttributes(info.into(context(0)))
+  must(algorithmOid(info) === suite.signatureOid)
+  const signature = info.octets()
+  info.finish()
+  return { attributes, attributeValues, signature }
 }
 
 /** Exactly contentType, messageDigest and signingTime, each in its form; undefined otherwise. */
-function parseAttributes(element: Der): UnverifiedSod['attributeValues'] {
+function parseAttributes(attributes: DerCursor): UnverifiedSod['attributeValues'] {
   try {
-    const found = attributesByType(element)
-    if (found.size !== 3) return undefined
-    return {
-      contentType: oidHex(found.get(oids.contentType)),
-      messageDigest: octets(found.get(oids.messageDigest)),
-      signedMs: utcTimeMs(found.get(oids.signingTime)),
-    }
+    return readAttributes(attributes)
   } catch (error) {
     if (error instanceof DerError) return undefined // Row 9 refuses by it, after the signer's row.
     throw error
   }
 }
 
-/** Each once, with one value, in the order of DER: under [0] the reader cannot know that this is a set. */
-function attributesByType(element: Der): Map<string, Der> {
-  const found = new Map<string, Der>()
-  let last: Der | undefined
-  for (const item of childrenOf(element, context(0))) {
-    if (last) assertOrder(last, item)
-    last = item
-    const [type, values] = fixedChildren(item, tags.sequence, 2) as [Der, Der]
-    const oid = oidHex(type)
-    if (found.has(oid)) throw new DerError('attribute given twice')
-    found.set(oid, onlyChild(values, tags.set))
+/** Each once, with one value, in the order of DER: under [0] the strict pass cannot know that this is a set. */
+function readAttributes(attributes: DerCursor): UnverifiedSod['attributeValues'] {
+  let contentType: string | undefined
+  let messageDigest: Buffer | undefined
+  let signedMs: number | undefined
+  while (attributes.tag >= 0) {
+    const attribute = attributes.intoNextOfSet(tags.sequence)
+    const type = attribute.oid()
+    const values = attribute.into(tags.set)
+    attribute.finish()
+    if (type === oids.contentType && contentType === undefined) contentType = values.oid()
+    else if (type === oids.messageDigest && messageDigest === undefined) messageDigest = values.octets()
+    else if (type === oids.signingTime && signedMs === undefined) signedMs = values.utcTime()
+    else return undefined // Given twice, or none of the three.
+    values.finish()
   }
-  return found
+  if (contentType === undefined || messageDigest === undefined || signedMs === undefined) return undefined
+  return { contentType, messageDigest, signedMs }
 }
 
 export const ldsContentType = oids.ldsSecurityObject
 
 /** LDSSecurityObject version 0: hashes ascending, unique, of the suite's size. */
-function parseLds(content: Buffer, suite: Suite): Map<number, Buffer> {
-  const [version, algorithm, list] = fixedChildren(readDer(content), tags.sequence, 3) as [Der, Der, Der]
-  must(smallInteger(version) === 0 && algorithmOid(algorithm) === suite.digestOid)
-  const hashes = new Map<number, Buffer>()
+function parseLds(content: Buffer, suite: Suite): Map<number, string> {
+  const lds = readForward(content).into(tags.sequence)
+  must(lds.smallInteger() === 0 && algorithmOid(lds) === suite.digestOid)
+  const list = lds.into(tags.sequence)
+  lds.finish()
+  const hashes = new Map<number, string>()
   let last = 0
-  for (const item of childrenOf(list, tags.sequence)) {
-    const [group, hash] = fixedChildren(item, tags.sequence, 2) as [Der, Der]
-    const number = smallInteger(group)
-    must(number > last && number <= 16)
-    must(octets(hash).length === suite.digestBytes)
+  while (list.tag >= 0) {
+    const item = list.into(tags.sequence)
+    const number = item.smallInteger()
+    const hash = item.octetText()
+    item.finish()
+    must(number > last && number <= 16 && hash.length === suite.digestBytes)
     last = number
-    hashes.set(number, hash.body)
+    hashes.set(number, hash)
   }
   must(hashes.has(1) && hashes.has(14) && hashes.has(15))
   return hashes

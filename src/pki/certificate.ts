@@ -1,20 +1,6 @@
 // X.509 certificates as this gateway's card side reads them (RFC 5280): parsed strictly, nothing believed yet.
-import {
-  certificateTimeMs,
-  childrenOf,
-  context,
-  type Der,
-  DerError,
-  generalizedTimeMs,
-  integerBytes,
-  octets,
-  oidHex,
-  onlyChild,
-  readDer,
-  smallInteger,
-  tags,
-  wholeBits,
-} from '../base/der.ts'
+import { context, DerError, tags } from '../base/der.ts'
+import { type DerCursor, readForward } from '../base/der-cursor.ts'
 
 export type Extension = { critical: boolean; value: Buffer }
 
@@ -48,25 +34,27 @@ export const oids = {
 } as const
 
 /** Reads an AlgorithmIdentifier: text that is equal for those that are to count as one. */
-export type ReadAlgorithm = (element: Der | undefined) => string
+export type ReadAlgorithm = (cursor: DerCursor) => string
 
-/** OID, hex, of an AlgorithmIdentifier whose parameters must be absent. */
-export function algorithmOid(element: Der | undefined): string {
-  if (!element) throw new DerError('algorithm missing')
-  return oidHex(onlyChild(element, tags.sequence))
+/** OID, hex, of an AlgorithmIdentifier whose parameters must be absent. Throws DerError. */
+export function algorithmOid(cursor: DerCursor): string {
+  const algorithm = cursor.into(tags.sequence)
+  const oid = algorithm.oid()
+  algorithm.finish()
+  return oid
 }
 
-export function parseExtensions(list: Der): Map<string, Extension> {
+/** Throws DerError. */
+export function parseExtensions(cursor: DerCursor): Map<string, Extension> {
   const extensions = new Map<string, Extension>()
-  for (const item of childrenOf(list, tags.sequence)) {
-    const parts = childrenOf(item, tags.sequence)
-    const oid = oidHex(parts[0])
-    const critical = parts.length === 3
-    if (critical && (parts[1]?.tag !== tags.boolean || parts[1].body.toString('hex') !== 'ff')) {
-      throw new DerError('critical must be TRUE or absent')
-    }
-    if (parts.length < 2 || parts.length > 3 || extensions.has(oid)) throw new DerError('extension malformed')
-    extensions.set(oid, { critical, value: octets(parts.at(-1)) })
+  const list = cursor.into(tags.sequence)
+  while (list.tag >= 0) {
+    const item = list.into(tags.sequence)
+    const oid = item.oid()
+    const critical = item.trueIfThere()
+    if (extensions.has(oid)) throw new DerError('extension given twice')
+    extensions.set(oid, { critical, value: item.octets() })
+    item.finish()
   }
   return extensions
 }
@@ -77,60 +65,76 @@ export function parseExtensions(list: Der): Map<string, Extension> {
  * @throws DerError
  */
 export const parseCertificate = (der: Buffer, readAlgorithm?: ReadAlgorithm): UnverifiedCertificate =>
-  parseCertificateIn(readDer(der), readAlgorithm)
+  parseCertificateAt(readForward(der), readAlgorithm)
 
-/** Parses one that lies within what was read as strict DER. Throws DerError. */
-export function parseCertificateIn(
-  element: Der,
+/** Parses the one that the cursor stands before. Throws DerError. */
+export function parseCertificateAt(
+  cursor: DerCursor,
   readAlgorithm: ReadAlgorithm = algorithmOid,
 ): UnverifiedCertificate {
-  const [tbs, outer, bits, ...rest] = childrenOf(element, tags.sequence)
-  if (!tbs || rest.length > 0) throw new DerError('certificate malformed')
-  const parts = childrenOf(tbs, tags.sequence)
-  const [version, serial, inner, issuer, validity, subject, spki, extensions, ...more] = parts
-  if (!version || !issuer || !validity || !subject || !spki || !extensions || more.length > 0) {
-    throw new DerError('certificate malformed')
-  }
-  if (smallInteger(onlyChild(version, context(0))) !== 2) throw new DerError('not version 3')
-  const algorithm = readAlgorithm(inner)
-  if (readAlgorithm(outer) !== algorithm) throw new DerError('two signature algorithms')
-  const [notBefore, notAfter, ...times] = childrenOf(validity, tags.sequence)
-  if (times.length > 0) throw new DerError('validity malformed')
+  const raw = cursor.rawHere(tags.sequence)
+  const certificate = cursor.into(tags.sequence)
+  const tbs = certificate.rawHere(tags.sequence)
+  const parts = certificate.into(tags.sequence)
+  const version = parts.into(context(0))
+  if (version.smallInteger() !== 2) throw new DerError('not version 3')
+  version.finish()
+  const serial = parts.integer()
+  const algorithm = readAlgorithm(parts)
+  const issuer = parts.raw(tags.sequence)
+  const validity = parts.into(tags.sequence)
+  const notBeforeMs = validity.certificateTime()
+  const notAfterMs = validity.certificateTime()
+  validity.finish()
+  const subject = parts.raw(tags.sequence)
+  const spki = parts.raw(tags.sequence)
+  const explicit = parts.into(context(3))
+  const extensions = parseExtensions(explicit)
+  explicit.finish()
+  parts.finish()
+  if (readAlgorithm(certificate) !== algorithm) throw new DerError('two signature algorithms')
+  const signature = certificate.wholeBits()
+  certificate.finish()
   return {
-    raw: element.raw,
-    tbs: tbs.raw,
-    serial: integerBytes(serial),
-    issuer: issuer.raw,
-    subject: subject.raw,
-    notBeforeMs: certificateTimeMs(notBefore),
-    notAfterMs: certificateTimeMs(notAfter),
-    spki: spki.raw,
+    raw,
+    tbs,
+    serial,
+    issuer,
+    subject,
+    notBeforeMs,
+    notAfterMs,
+    spki,
     algorithm,
-    signature: wholeBits(bits),
-    extensions: parseExtensions(onlyChild(extensions, context(3))),
+    signature,
+    extensions,
   }
 }
 
-/** Whether the certificate may sign certificates; undefined without basicConstraints. */
+/** Whether the certificate may sign certificates; undefined without basicConstraints. Throws DerError. */
 export function isCa(certificate: UnverifiedCertificate): boolean | undefined {
   const extension = certificate.extensions.get(oids.basicConstraints)
   if (!extension) return undefined
-  const [first] = childrenOf(readDer(extension.value), tags.sequence)
-  return first?.tag === tags.boolean && first.body[0] === 0xff
+  const constraints = readForward(extension.value).into(tags.sequence)
+  return constraints.tag === tags.boolean && constraints.body(tags.boolean)[0] === 0xff
 }
 
-/** Hex of the keyUsage BIT STRING's body: unused bits, then bits (RFC 5280 section 4.2.1.3). */
+/** Hex of the keyUsage BIT STRING's body: unused bits, then bits (RFC 5280 section 4.2.1.3). Throws DerError. */
 export function keyUsageHex(certificate: UnverifiedCertificate): string | undefined {
   const extension = certificate.extensions.get(oids.keyUsage)
-  const element = extension && readDer(extension.value)
-  return element?.tag === tags.bitString ? element.body.toString('hex') : undefined
+  const usage = extension && readForward(extension.value)
+  return usage?.tag === tags.bitString ? usage.body(tags.bitString).toString('hex') : undefined
 }
 
-/** When the private key may sign (RFC 3280 section 4.2.1.4), Unix ms; both ends must be there. */
+const [notBeforeTag, notAfterTag] = [0x80, 0x81]
+
+/** When the private key may sign (RFC 3280 section 4.2.1.4), Unix ms; both ends must be there. Throws DerError. */
 export function usagePeriodMs(certificate: UnverifiedCertificate) {
   const extension = certificate.extensions.get(oids.privateKeyUsagePeriod)
   if (!extension) return undefined
-  const [from, to, ...rest] = childrenOf(readDer(extension.value), tags.sequence)
-  if (from?.tag !== 0x80 || to?.tag !== 0x81 || rest.length > 0) return undefined
-  return { fromMs: generalizedTimeMs(from.body), toMs: generalizedTimeMs(to.body) }
+  const period = readForward(extension.value).into(tags.sequence)
+  if (period.tag !== notBeforeTag) return undefined
+  const fromMs = period.generalizedTime(notBeforeTag)
+  if (period.tag !== notAfterTag) return undefined
+  const toMs = period.generalizedTime(notAfterTag)
+  return period.tag < 0 ? { fromMs, toMs } : undefined
 }

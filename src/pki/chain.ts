@@ -1,6 +1,7 @@
 // Whether a certificate is a document signer of a trusted issuer, for cards (PROTOCOL section 6). Revocation
 // and the time of signing are the caller's next questions.
-import { childrenOf, readDer, tags } from '../base/der.ts'
+import { tags } from '../base/der.ts'
+import { readForward } from '../base/der-cursor.ts'
 import type { Anchor } from './anchors.ts'
 import { keyUsageHex, oids, type UnverifiedCertificate, usagePeriodMs } from './certificate.ts'
 import type { Suite } from './suites.ts'
@@ -39,8 +40,8 @@ const keyIdentifierTag = 0x80 // [0] IMPLICIT OCTET STRING (RFC 5280 section 4.2
 function authorityKeyId(certificate: UnverifiedCertificate): Buffer | undefined {
   const extension = certificate.extensions.get(oids.authorityKeyId)
   if (!extension) return undefined
-  const [first] = childrenOf(readDer(extension.value), tags.sequence)
-  return first?.tag === keyIdentifierTag ? first.body : undefined
+  const identifier = readForward(extension.value).into(tags.sequence)
+  return identifier.tag === keyIdentifierTag ? identifier.body(keyIdentifierTag) : undefined
 }
 
 /** CA=false, digitalSignature only, no extKeyUsage, nothing critical that we do not know. Throws DerError. */
@@ -48,8 +49,9 @@ export function isDocumentSigner(certificate: UnverifiedCertificate): boolean {
   const constraints = certificate.extensions.get(oids.basicConstraints)
   if (constraints?.value.toString('hex') !== notCa) return false
   if (keyUsageHex(certificate) !== digitalSignatureOnly) return false
-  for (const [oid, { critical }] of certificate.extensions) {
-    if (oid === oids.extKeyUsage || (critical && !known.has(oid))) return false
+  for (const oid of certificate.extensions.keys()) {
+    if (oid === oids.extKeyUsage) return false
+    if (!known.has(oid) && certificate.extensions.get(oid)?.critical) return false
   }
   return true
 }

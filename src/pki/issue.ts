@@ -18,6 +18,7 @@ import {
   tags,
   wholeBits,
 } from '../base/der.ts'
+import { cursorAt } from '../base/der-cursor.ts'
 import { limits } from '../base/limits.ts'
 import { printPem } from '../base/pem.ts'
 import { type Anchor, loadAnchors } from './anchors.ts'
@@ -277,7 +278,7 @@ function readList(der: Buffer, anchor: Anchor): List {
     const { thisUpdateMs } = parseCrl(der, [anchor])
     // Checked: it is a complete list of this CA. What follows nextUpdate is entries, if any, and extensions.
     const more = childrenOf(tbs, tags.sequence).slice(5)
-    const extensions = parseExtensions(onlyChild(more.at(-1) as Der, context(0)))
+    const extensions = parseExtensions(cursorAt(onlyChild(more.at(-1) as Der, context(0))))
     const number = extensions.get(oids.crlNumber)
     if (!number) throw new DerError('it has no number')
     const entries = more.length === 2 ? childrenOf(more[0] as Der, tags.sequence) : []

@@ -15,6 +15,7 @@ import {
   tags,
   wholeBits,
 } from '../base/der.ts'
+import { cursorAt } from '../base/der-cursor.ts'
 import { parseBase64 } from '../base/text.ts'
 import { type CarrierKey, carrierUri, importCarrierKey, isCarrierId, KeyRefused } from './carrier-key.ts'
 import { oids, parseExtensions } from './certificate.ts'
@@ -330,7 +331,7 @@ function checkAttributes(attributes: Der, carrier: string): void {
 }
 
 function checkExtensions(list: Der, carrier: string): void {
-  for (const [oid, { value }] of parseExtensions(list)) {
+  for (const [oid, { value }] of parseExtensions(cursorAt(list))) {
     if (oid === subjectAltName) checkNames(readDer(value), carrier)
     else if (oid === oids.basicConstraints) checkConstraints(readDer(value))
     else if (oid === oids.keyUsage) checkKeyUsage(readDer(value))

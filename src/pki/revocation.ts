@@ -16,6 +16,7 @@ import {
   tags,
   wholeBits,
 } from '../base/der.ts'
+import { cursorAt } from '../base/der-cursor.ts'
 import { limits } from '../base/limits.ts'
 import type { Anchors } from './anchors.ts'
 import { algorithmOid, oids, parseExtensions, type ReadAlgorithm } from './certificate.ts'
@@ -79,9 +80,9 @@ function readList(der: Buffer, { readAlgorithm, isSigned }: ListRules): Revocati
   // Bounded: nobody has signed for it yet.
   const [tbs, outer, bits] = fixedChildren(readDer(der), tags.sequence, 3) as [Der, Der, Der]
   const [version, inner, issuer, thisUpdate, nextUpdate, ...more] = childrenOf(tbs, tags.sequence, partsMax)
-  if (!issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
-  const algorithm = readAlgorithm(inner)
-  if (readAlgorithm(outer) !== algorithm) throw new DerError('it has two algorithms')
+  if (!inner || !issuer || smallInteger(version) !== 1) throw new DerError('it is not of version 2')
+  const algorithm = readAlgorithm(cursorAt(inner))
+  if (readAlgorithm(cursorAt(outer)) !== algorithm) throw new DerError('it has two algorithms')
   const signature = wholeBits(bits)
   if (!isSigned({ issuer: issuer.raw, algorithm, tbs: tbs.raw, signature }))
     throw new DerError('it is signed by none of the card issuers that are trusted')
@@ -107,7 +108,7 @@ function readEntries(parts: Der[]): { serials: ReadonlySet<string>; number: bigi
   if (!extensions || parts.length > 2) throw new DerError('it is not a list')
   const list = onlyChild(extensions, context(0))
   assertNothingCritical(list)
-  const numbered = parseExtensions(list).get(oids.crlNumber)
+  const numbered = parseExtensions(cursorAt(list)).get(oids.crlNumber)
   const serials = new Set<string>()
   for (const entry of entries) {
     const [serial, at, more, ...rest] = childrenOf(entry, tags.sequence)
@@ -124,7 +125,7 @@ const partial = new Set(['551d1b', '551d1c'])
 
 /** What is critical changes what a list means: deltas, partial scopes, entries of other issuers. */
 function assertNothingCritical(list: Der): void {
-  for (const [oid, { critical }] of parseExtensions(list)) {
+  for (const [oid, { critical }] of parseExtensions(cursorAt(list))) {
     if (critical || partial.has(oid))
       throw new DerError('it has a critical extension, so it is not a complete list')
   }

@@ -1,4 +1,5 @@
 import { readDer, tags } from '../../src/base/der.ts'
+import { readForward } from '../../src/base/der-cursor.ts'
 import { limits } from '../../src/base/limits.ts'
 import { refusal } from '../../src/card/refusal.ts'
 import { parseSod } from '../../src/card/sod.ts'
@@ -37,7 +38,7 @@ export function addEncodings(kit: Kit): void {
   )
   const trailing = 'garbage behind what is signed, as CVE-2022-24772 (node-forge)'
   add('a byte behind the SOD', trailing, refusal.sodParse, withSod(Buffer.concat([good.sod, Buffer.of(0)])))
-  const { signature, content } = parseSod(readDer(good.sod), suite)
+  const { signature, content } = parseSod(readForward(good.sod), suite)
   add(
     'a byte behind the signature, within its octets',
     trailing,

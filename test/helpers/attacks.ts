@@ -2,6 +2,7 @@
 // must be a no with its refusal.
 import { createPublicKey } from 'node:crypto'
 import { childrenOf, type Der, readDer, tags } from '../../src/base/der.ts'
+import { readForward } from '../../src/base/der-cursor.ts'
 import { refusal } from '../../src/card/refusal.ts'
 import { parseSod, signedBytesOf } from '../../src/card/sod.ts'
 import { type ChipContext, chipMessage } from '../../src/card/verdict.ts'
@@ -27,7 +28,7 @@ import { type CardWorld, holder } from './cards.ts'
 function addConfusions(kit: Kit): void {
   const { signing, signer, signedMs, suite, other, good, planned, read, add } = kit
   const draft = 'draft-ietf-lamps-cms-euf-cma-signeddata'
-  const parsed = parseSod(readDer(good.sod), suite)
+  const parsed = parseSod(readForward(good.sod), suite)
   const attributes = signedBytesOf(parsed.attributes)
   add(
     'signedAttrs of another SOD given as its content, without signedAttrs',

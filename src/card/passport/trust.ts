@@ -1,6 +1,6 @@
 // Whom passports are trusted by: the country signing CAs (CSCA) of states, and the document signers below them
 // (ICAO 9303-12). A CSCA is trusted because an operator put it there, for the state that the operator said.
-import { assertTag, childrenOf, type Der, DerError, octets, oidHex, readDer, tags } from '../../base/der.ts'
+import { childrenOf, type Der, DerError, octets, oidHex, readDer, tags } from '../../base/der.ts'
 import {
   isCa,
   keyUsageHex,
@@ -39,10 +39,7 @@ export type PassportTrust = {
 }
 
 /** An AlgorithmIdentifier as a whole: its parameters decide as much as its name. */
-const readAlgorithm: ReadAlgorithm = (element) => {
-  assertTag(element, tags.sequence)
-  return element.raw.toString('hex')
-}
+const readAlgorithm: ReadAlgorithm = (cursor) => cursor.raw(tags.sequence).toString('hex')
 
 /** Throws DerError. */
 export const parsePassportCertificate = (der: Buffer) => parseCertificate(der, readAlgorithm)
