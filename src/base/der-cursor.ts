@@ -115,7 +115,7 @@ export class DerCursor {
   /** Body of an OID in hex: compared, never printed. */
   oid(): string {
     this.#take(tags.oid)
-    return this.#bytes.toString('hex', bodyStart, this.#at)
+    return oidText(this.#bytes, bodyStart, this.#at)
   }
 
   /** Body of a minimal INTEGER. */
@@ -167,4 +167,25 @@ export class DerCursor {
     this.#take(tags.generalizedTime)
     return certificateTimeAt(this.#bytes, bodyStart, this.#at)
   }
+}
+
+type Seen = { body: Uint8Array; hex: string }
+
+/** OIDs seen last, by their last bytes: there are few, and a new string is dear as the key of a Map. */
+const seenOids: (Seen | undefined)[] = new Array(64).fill(undefined)
+
+function oidText(bytes: Buffer, from: number, to: number): string {
+  // Of those that cards have no two share a slot.
+  const slot = ((bytes[to - 1] as number) + 3 * (bytes[to - 2] as number) + 7 * (to - from)) % seenOids.length
+  const seen = seenOids[slot]
+  if (seen && isSame(seen.body, bytes, from, to)) return seen.hex
+  const hex = bytes.toString('hex', from, to)
+  seenOids[slot] = { body: new Uint8Array(bytes.subarray(from, to)), hex }
+  return hex
+}
+
+function isSame(body: Uint8Array, bytes: Buffer, from: number, to: number): boolean {
+  if (body.length !== to - from) return false
+  for (let i = 0; i < body.length; i++) if (body[i] !== bytes[from + i]) return false
+  return true
 }

@@ -24,7 +24,7 @@ export function readHead(bytes: Buffer, start: number, end: number, depth: numbe
     if (count === 0) throw new DerError('indefinite length')
     if (count > 3 || bodyStart + count > end) throw new DerError('length too long')
     length = bytes.readUIntBE(bodyStart, count)
-    if (length < 0x80 || length < 2 ** (8 * (count - 1))) throw new DerError('length not minimal')
+    if (length < 0x80 || length < 1 << (8 * (count - 1))) throw new DerError('length not minimal')
     bodyStart += count
   }
   if (bodyStart + length > end) throw new DerError('cut short')
