@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { parseBase64url } from '../src/base/bytes.ts'
 import type { Clock } from '../src/base/clock.ts'
 import { GatewayError } from '../src/base/errors.ts'
 import { parseJson } from '../src/base/json.ts'
@@ -15,13 +16,33 @@ declare module 'fastify' {
   }
 }
 
+const fixedBase64url = /^\^\[A-Za-z0-9_-\]\{(\d+)\}\$$/
+
+/** Patterns as Ajv is to match them: one of base64url of one length is decoded, which takes a tenth of the time. */
+const matchPattern = Object.assign(
+  (pattern: string, flags: string) => {
+    const length = Number(fixedBase64url.exec(pattern)?.[1])
+    if (!length) return new RegExp(pattern, flags)
+    return {
+      test: (text: string) => text.length === length && parseBase64url(text) !== undefined,
+      toString: () => pattern,
+    }
+  },
+  { code: 'matchPattern' },
+)
+
 /** Options of every listener: nothing of a request is logged but what this plugin writes. */
 export const requestOptions = {
   bodyLimit: limits.bodyBytesMax,
   logController: new Fastify.LogController({ disableRequestLogging: true }),
   genReqId: () => randomUUID(),
   requestTimeout: 10_000,
-  ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+  ajv: {
+    customOptions: {
+      ...{ coerceTypes: false, removeAdditional: false, allErrors: false },
+      code: { regExp: matchPattern },
+    },
+  },
   routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
 } satisfies FastifyServerOptions
 

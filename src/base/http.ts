@@ -1,6 +1,7 @@
 // The little HTTP that the gateway speaks as a client beside the bureau: a text out, a short text back, within a
 // deadline of our own. It knows nobody in particular.
 import { Agent } from 'undici'
+import { within } from './deadline.ts'
 
 /** What came back, whatever it was; `type` is the content type as sent, empty if none was. */
 export type TextReply = { status: number; type: string; text: string }
@@ -11,23 +12,14 @@ export type PostText = (url: string, body: string) => Promise<TextReply>
  * that waits for a connection.
  * @throws Error after `ms`; what `work` then still does is aborted and its end not heard
  */
-export async function withDeadline<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export function withDeadline<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const abort = new AbortController()
-  const call = work(abort.signal)
-  call.catch(() => {}) // After the deadline nobody waits for it; until then the race hears it.
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const error = new Error(`no answer within ${ms} ms`)
-      reject(error)
-      abort.abort(error)
-    }, ms)
-  })
-  try {
-    return await Promise.race([call, late])
-  } finally {
-    clearTimeout(timer)
+  const late = () => {
+    const error = new Error(`no answer within ${ms} ms`)
+    abort.abort(error)
+    return error
   }
+  return within(ms, work(abort.signal), { late })
 }
 
 /** Posts over connections that are kept; answers beyond `bytesMax` and all redirections are errors. */

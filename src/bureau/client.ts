@@ -5,6 +5,7 @@ import { Compile } from 'typebox/compile'
 import { type Dispatcher, Pool } from 'undici'
 import { printBase64url, randomId } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
+import { within } from '../base/deadline.ts'
 import { GatewayError } from '../base/errors.ts'
 import { parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -283,22 +284,13 @@ class Late extends Error {}
 /** Nobody was left to ask for: says nothing about the bureau. */
 class TooLate extends Late {}
 
-async function withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+function withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const abort = new AbortController()
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, refuse) => {
-    timer = setTimeout(() => {
-      refuse(new Late('deadline'))
-      abort.abort()
-    }, ms)
-  })
-  const work = call(abort.signal)
-  work.catch(() => {}) // Whoever loses the race has been told by the other.
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
+  const late = () => {
+    abort.abort()
+    return new Late('deadline')
   }
+  return within(ms, call(abort.signal), { late })
 }
 
 /** As many answers as questions, in their order, with their ids and words we know; else none counts. */

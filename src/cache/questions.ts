@@ -3,7 +3,10 @@
 import { type AnswerCache, type FeedView, type FreshAnswer, isCurrent, type Slots } from './answers.ts'
 import { Flight } from './flight.ts'
 
-/** An answer is cached once it is recorded, some 20 ms after it came: whoever looked there before must not ask again. */
+/**
+ * An answer is cached once it is recorded, some 20 ms after it came: whoever looked there before must not ask again.
+ * Passed on for this long at least, and twice as long at most: one timer for all of them.
+ */
 const onTheWayMs = 100
 
 /** What the bureau said, and where this node was in its news when it was asked. */
@@ -11,20 +14,32 @@ type Verdict = { transaction: Buffer; position: number }
 
 type Given<Q, V> = { cache: AnswerCache; feed: FeedView; ask: (question: Q) => Promise<V> }
 
+/** An answer that came and may not be in the cache yet. `kept`: one of those who waited together has written it. */
+type OnTheWay<V> = { verdict: V; kept: boolean }
+
 /** The cache and the bureau behind it. Of those who waited together one writes the cache. */
 export function createQuestions<Q, V extends Verdict>({ cache, feed, ask }: Given<Q, V>) {
   const flight = new Flight<V>()
-  const kept = new WeakSet<Buffer>()
-  /** Answers that came and may not be in the cache yet, by flight key. */
-  const onTheWay = new Map<string, V>()
+  /** By flight key: those of this span, and of the one before, which are forgotten at its end. */
+  let recent = new Map<string, OnTheWay<V>>()
+  let older = new Map<string, OnTheWay<V>>()
+  let turning = false
+
+  function turn(): void {
+    older = recent
+    recent = new Map()
+    turning = older.size > 0
+    if (turning) setTimeout(turn, onTheWayMs).unref()
+  }
+
+  const find = (flightKey: string) => recent.get(flightKey) ?? older.get(flightKey)
 
   function pass(slots: Slots, verdict: V): void {
-    const { flightKey } = slots
     if (!slots.current) return // Without a secret of the day nothing is kept.
-    onTheWay.set(flightKey, verdict)
-    setTimeout(() => {
-      if (onTheWay.get(flightKey) === verdict) onTheWay.delete(flightKey)
-    }, onTheWayMs).unref()
+    recent.set(slots.flightKey, { verdict, kept: false })
+    if (turning) return
+    turning = true
+    setTimeout(turn, onTheWayMs).unref()
   }
 
   return {
@@ -32,13 +47,16 @@ export function createQuestions<Q, V extends Verdict>({ cache, feed, ask }: Give
       prepare: cache.prepare,
       read: cache.read,
       write(slots: Slots, value: FreshAnswer) {
-        if (kept.has(value.transaction)) return
-        kept.add(value.transaction)
+        const passing = find(slots.flightKey)
+        if (passing?.verdict.transaction === value.transaction) {
+          if (passing.kept) return
+          passing.kept = true
+        }
         cache.write(slots, value)
       },
     },
     async ask(slots: Slots, question: Q): Promise<V> {
-      const passing = onTheWay.get(slots.flightKey)
+      const passing = find(slots.flightKey)?.verdict
       if (passing && isCurrent(passing.position, slots.who, feed)) return passing
       return flight.run(slots.flightKey, async () => {
         const verdict = await ask(question)

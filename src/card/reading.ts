@@ -69,11 +69,13 @@ const sizesOf = (suite: number) => {
 }
 const isWithin = (bytes: Buffer, [min, max]: [number, number]) => min <= bytes.length && bytes.length <= max
 
+const zeros = Buffer.alloc(limits.passportReadingBytes)
+
 /** Undefined unless length, T2L, padding and field sizes are exactly as documented. */
 export function parseReading(plain: Buffer): Reading | undefined {
   if (plain.length !== ofCard.plain && plain.length !== ofPassport.plain) return undefined
   const end = lengthBytes + plain.readUInt16BE(0)
-  if (end > plain.length || plain.subarray(end).some((byte) => byte !== 0)) return undefined
+  if (end > plain.length || !plain.subarray(end).equals(zeros.subarray(end, plain.length))) return undefined
   const values = parseT2l(plain.subarray(lengthBytes, end), fieldTags)
   if (!values) return undefined
   const [suite, sod, dg1, dg14, dg15, chipSignature, flags] = values as [

@@ -1,10 +1,10 @@
 // The ledger as the serving thread sees it: append and wait until it is durable. Appends of one turn travel
 // together; the worker commits them in groups (PROTOCOL section 9). It knows no proofs and keeps no keys.
 import type { DatabaseSync } from 'node:sqlite'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { present } from '../base/assert.ts'
 import { type Clock, dayMs, epochOf } from '../base/clock.ts'
+import { within } from '../base/deadline.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
@@ -370,10 +370,11 @@ export class Ledger {
   /** Fetches the keys of a day within a deadline; without them the waiting appends fail as `day_keys`. */
   async #sendKeys(day: number): Promise<void> {
     const worker = this.#worker
-    const late = new AbortController()
     try {
       const keys = this.#options.dayKeys(day)
-      const { record, tag } = await Promise.race([keys, refusedAfter(limits.requestMsMax, late.signal)])
+      const { record, tag } = await within(limits.requestMsMax, keys, {
+        late: () => refused('day_keys_late'),
+      })
       if (record.length !== keyBytes || tag.length !== keyBytes) throw refused('day_keys')
       const message = {
         kind: 'keys' as const,
@@ -386,13 +387,6 @@ export class Ledger {
       this.#keysFault = cause
       const message: ToWorker = { kind: 'noKeys', day }
       worker.postMessage(message)
-    } finally {
-      late.abort()
     }
   }
-}
-
-async function refusedAfter(ms: number, signal: AbortSignal): Promise<never> {
-  await delay(ms, undefined, { signal })
-  throw refused('day_keys_late')
 }

@@ -3,6 +3,7 @@
 import type { Writable } from 'node:stream'
 import { Redis, type Result } from 'ioredis'
 import type { Clock } from '../base/clock.ts'
+import { within } from '../base/deadline.ts'
 import { limits } from '../base/limits.ts'
 import { counterScripts, peopleKeepMs, refusalsKeepMs } from './redis-scripts.ts'
 import {
@@ -157,7 +158,6 @@ function countersOf({ toGuard, toCache }: { toGuard: () => Redis; toCache: () =>
 
 function connect(url: string, role: Role, log: Log | undefined): Redis {
   const redis = new Redis(url, {
-    commandTimeout: limits.storeTimeoutMs, // Runs from the call on: nothing waits for another's reply.
     socketTimeout: silenceMsMax,
     connectTimeout: connectMsMax,
     maxRetriesPerRequest: 0,
@@ -216,11 +216,14 @@ async function disconnect(redis: Redis): Promise<void> {
   redis.disconnect()
 }
 
-/** A call with its fault as a StoreUnavailable. */
+/**
+ * A call with its fault, and its being late, as a StoreUnavailable. Not by ioredis' commandTimeout: that also times what
+ * nobody waits for, and takes a property from each command, which makes a dictionary of it.
+ */
 const orUnavailable = <T>(call: Promise<T>): Promise<T> =>
-  call.catch((error: unknown) => {
-    throw unavailable(error)
-  })
+  within(limits.storeTimeoutMs, call, { late, fault: unavailable })
+
+const late = () => new StoreUnavailable('timeout')
 
 function unavailable(error: unknown): StoreUnavailable {
   const cause = error instanceof Error ? error : new Error('not an error')
@@ -229,8 +232,7 @@ function unavailable(error: unknown): StoreUnavailable {
 }
 
 function faultOf(error: Error): StoreFault {
-  if (error.name === 'ReplyError') return 'refused'
-  return error.message === 'Command timed out' ? 'timeout' : 'down'
+  return error.name === 'ReplyError' ? 'refused' : 'down'
 }
 
 /** ECONNREFUSED and the like, or the first word of what Redis replied (OOM, NOAUTH, READONLY), or ''. */
@@ -250,7 +252,7 @@ function watchMemory(redis: Redis, clock: Clock) {
   let full = false
   const poll = async () => {
     try {
-      const info = await redis.info('memory')
+      const info = await orUnavailable(redis.info('memory'))
       const most = infoNumber(info, 'maxmemory')
       full = most > 0 && infoNumber(info, 'used_memory') >= most * cacheMemoryShareMax
     } catch {

@@ -110,7 +110,8 @@ function createSuspension(services: Needs, own: Own) {
   const quietUntil = new RecentMap<number>(limits.countedDevicesMax)
   const nameOf = (device: Buffer) => device.toString('latin1')
   const quieten = (device: Buffer, ms: number) => quietUntil.set(nameOf(device), clock.mono() + ms)
-  const isQuiet = (device: Buffer) => (quietUntil.get(nameOf(device)) ?? 0) > clock.mono()
+  const isQuiet = (device: Buffer) =>
+    quietUntil.size > 0 && (quietUntil.get(nameOf(device)) ?? 0) > clock.mono()
 
   /** Once reinstated, the device shall not be suspended again for what it was suspended for. */
   async function forget(device: Buffer, reason: MisuseReason): Promise<void> {

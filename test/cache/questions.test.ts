@@ -73,7 +73,7 @@ t.test('who asks after the answer came and before it is cached has it too', asyn
   t.equal(asked(), 1)
   await ask(slots('b'), question)
   t.equal(asked(), 2, 'another person, or another carrier, is another question')
-  await sleep(150)
+  await sleep(250)
   await ask(slots(), question)
   t.equal(asked(), 3, 'it is kept for a moment only')
 })
