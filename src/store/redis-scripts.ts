@@ -2,6 +2,7 @@
 // without one, and it is one command in place of three. It knows keys only as it is given them.
 import { dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
+import { scriptOf } from './redis-call.ts'
 
 const minuteMs = 60_000
 
@@ -11,25 +12,17 @@ export const refusalsKeepMs = (limits.refusalMinutes + 1) * minuteMs
 /** The day itself and the seven for which it is part of the norm. */
 export const peopleKeepMs = (limits.peopleDays + 1) * dayMs
 
-/** Under these names they are commands of the client. */
-export const counterScripts = {
-  /** KEYS: this minute's, then those before it. ARGV: life in ms. Returns the sum of all. */
-  countRefusal: {
-    numberOfKeys: limits.refusalMinutes,
-    lua: `
-      local sum = redis.call('INCR', KEYS[1])
-      redis.call('PEXPIRE', KEYS[1], ARGV[1])
-      for _, count in ipairs(redis.call('MGET', unpack(KEYS, 2))) do
-        if count then sum = sum + count end
-      end
-      return sum`,
-  },
-  /** KEYS: the day's. ARGV: the person, life in ms. Returns how many distinct ones there are. */
-  countPerson: {
-    numberOfKeys: 1,
-    lua: `
-      redis.call('PFADD', KEYS[1], ARGV[1])
-      redis.call('PEXPIRE', KEYS[1], ARGV[2])
-      return redis.call('PFCOUNT', KEYS[1])`,
-  },
-} as const
+/** KEYS: this minute's, then those before it. ARGV: life in ms. Returns the sum of all. */
+export const countRefusal = scriptOf(`
+  local sum = redis.call('INCR', KEYS[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  for _, count in ipairs(redis.call('MGET', unpack(KEYS, 2))) do
+    if count then sum = sum + count end
+  end
+  return sum`)
+
+/** KEYS: the day's. ARGV: the person, life in ms. Returns how many distinct ones there are. */
+export const countPerson = scriptOf(`
+  redis.call('PFADD', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return redis.call('PFCOUNT', KEYS[1])`)

@@ -1,11 +1,12 @@
 // The store over Redis: two roles, guard and cache, on one connection or two. Every call has a deadline of its
 // own and none waits for a connection. The only file that knows ioredis (PROTOCOL sections 4, 8).
 import type { Writable } from 'node:stream'
-import { Redis, type Result } from 'ioredis'
+import { Redis } from 'ioredis'
 import type { Clock } from '../base/clock.ts'
 import { within } from '../base/deadline.ts'
 import { limits } from '../base/limits.ts'
-import { counterScripts, peopleKeepMs, refusalsKeepMs } from './redis-scripts.ts'
+import { call, callScript } from './redis-call.ts'
+import { countPerson, countRefusal, peopleKeepMs, refusalsKeepMs } from './redis-scripts.ts'
 import {
   type Counters,
   guardKey,
@@ -28,13 +29,6 @@ const cacheMemoryShareMax = 0.7
 const startWaitMs = 1000
 /** SET with both NX and GET. */
 const redisMajorMin = 7
-
-declare module 'ioredis' {
-  interface RedisCommander<Context> {
-    countRefusal(...keysAndLife: [...string[], lifeMs: number]): Result<number, Context>
-    countPerson(key: string, person: Buffer, lifeMs: number): Result<number, Context>
-  }
-}
 
 type Role = 'guard' | 'cache'
 type Log = { warn(fields: Record<string, unknown>, message: string): void }
@@ -84,27 +78,27 @@ export async function createRedisStore(options: {
   return {
     kind: 'redis',
     async claimGuard(challenge, value, ttlMs) {
-      const claim = toGuard().setBuffer(guardKey(challenge), value, 'PX', wholeTtlMs(ttlMs), 'NX', 'GET')
-      return (await orUnavailable(claim)) ?? undefined
+      const life = String(wholeTtlMs(ttlMs))
+      const claim = call(toGuard(), 'set', guardKey(challenge), value, 'PX', life, 'NX', 'GET')
+      return ((await orUnavailable(claim)) as Buffer | null) ?? undefined
     },
     async readGuard(challenge) {
       return (await orUnavailable(toGuard().getBuffer(guardKey(challenge)))) ?? undefined
     },
     putGuard(challenge, value, ttlMs) {
-      // A copy, here and below: the command leaves after this tick, and the caller does not wait for it.
-      toGuard().set(guardKey(challenge), Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
+      call(toGuard(), 'set', guardKey(challenge), value, 'PX', String(wholeTtlMs(ttlMs))).catch(countLost)
     },
     async readAnswers(keys) {
       if (keys.length === 0) return []
-      const values = await orUnavailable(toCache().mgetBuffer([...keys]))
-      return values.map((value) => value ?? undefined)
+      const values = await orUnavailable(call(toCache(), 'mget', ...keys))
+      return (values as (Buffer | null)[]).map((value) => value ?? undefined)
     },
     putAnswer(key, value, ttlMs) {
       if (!room.hasRoom()) {
         answersHeldBack += 1
         return
       }
-      toCache().set(key, Buffer.from(value), 'PX', wholeTtlMs(ttlMs)).catch(countLost)
+      call(toCache(), 'set', key, value, 'PX', String(wholeTtlMs(ttlMs))).catch(countLost)
     },
     ...countersOf({ toGuard, toCache }),
     async beat(node, ttlMs) {
@@ -140,11 +134,19 @@ export async function createRedisStore(options: {
 function countersOf({ toGuard, toCache }: { toGuard: () => Redis; toCache: () => Redis }): Counters {
   const refusalKeys = (device: Buffer, minute: number) =>
     minutesUntil(minute).map((one) => refusalsKey(device, one))
+  const count = (...script: Parameters<typeof callScript>) =>
+    orUnavailable(callScript(...script)) as Promise<number>
   return {
     addRefusal: (device, minute) =>
-      orUnavailable(toGuard().countRefusal(...refusalKeys(device, minute), refusalsKeepMs)),
+      count(toGuard(), countRefusal, {
+        keys: refusalKeys(device, minute),
+        values: [String(refusalsKeepMs)],
+      }),
     addPerson: (device, day, person) =>
-      orUnavailable(toCache().countPerson(peopleKey(device, day), Buffer.from(person), peopleKeepMs)),
+      count(toCache(), countPerson, {
+        keys: [peopleKey(device, day)],
+        values: [person, String(peopleKeepMs)],
+      }),
     readPeople: (device, days) =>
       orUnavailable(Promise.all(days.map((day) => toCache().pfcount(peopleKey(device, day))))),
     async forgetRefusals(device, minute) {
@@ -163,7 +165,6 @@ function connect(url: string, role: Role, log: Log | undefined): Redis {
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false, // A claim sent again after its caller gave up helps nobody.
     enableOfflineQueue: false,
-    scripts: counterScripts,
     disableClientInfo: true,
     retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMsMax),
   })

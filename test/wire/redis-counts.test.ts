@@ -44,6 +44,17 @@ if (hasRedis(t)) {
     t.same(await b.store.readPeople(device, [5]), [0])
   })
 
+  t.test('a server that forgot the scripts is told them again', async (t) => {
+    const server = await started(t)
+    const { store } = await open(t, { server })
+    const device = randomBytes(16)
+    for (let i = 1; i <= 3; i++) {
+      t.equal(await store.addPerson(device, 5, numbered(i)), i)
+      t.equal(await store.addRefusal(device, 1000), i)
+      await server.command('SCRIPT', 'FLUSH')
+    }
+  })
+
   t.test('of 10,000 people the count is within 3 %', async (t) => {
     const server = await started(t)
     const { store } = await open(t, { server })
