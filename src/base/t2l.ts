@@ -26,8 +26,8 @@ export function printFields(fields: readonly Field[]): Buffer {
   return out
 }
 
-/** `prefix` (ASCII), then values as fields 01, 02, ...: in one pass, for most of what is printed is printed here. */
-function printAfter(prefix: string, values: readonly (Uint8Array | string)[]): Buffer {
+/** `prefix`, then values as fields 01, 02, ...: in one pass, for most of what is printed is printed here. */
+function printAfter(prefix: Uint8Array, values: readonly (Uint8Array | string)[]): Buffer {
   let size = prefix.length
   for (const value of values) {
     const length = typeof value === 'string' ? Buffer.byteLength(value) : value.length
@@ -36,7 +36,8 @@ function printAfter(prefix: string, values: readonly (Uint8Array | string)[]): B
   }
   if (values.length > 255) throw new RangeError('T2L tags must ascend and fit in one byte')
   const out = Buffer.allocUnsafe(size)
-  let at = out.write(prefix, 'latin1')
+  out.set(prefix)
+  let at = prefix.length
   let tag = 0
   for (const value of values) {
     const isText = typeof value === 'string'
@@ -50,8 +51,20 @@ function printAfter(prefix: string, values: readonly (Uint8Array | string)[]): B
   return out
 }
 
+const nothing = new Uint8Array()
+/** As many as there are purposes in the code: none comes from outside. */
+const prefixes = new Map<string, Uint8Array>()
+
+function prefixOf(purpose: string): Uint8Array {
+  const known = prefixes.get(purpose)
+  if (known) return known
+  const prefix = new TextEncoder().encode(`vouchsafe/${purpose}/v1\0`)
+  prefixes.set(purpose, prefix)
+  return prefix
+}
+
 /** Prints values as fields 01, 02, ... Strings are ASCII or UTF-8 as the message says. */
-export const printT2l = (...values: (Uint8Array | string)[]): Buffer => printAfter('', values)
+export const printT2l = (...values: (Uint8Array | string)[]): Buffer => printAfter(nothing, values)
 
 /**
  * Parses a T2L message that must hold exactly `tags`, each once and in order.
@@ -72,8 +85,8 @@ export function parseT2l(bytes: Buffer, tags: readonly number[]): Buffer[] | und
 
 /** `"vouchsafe/<purpose>/v1" 00 T2L{01 ..., 02 ...}`: written `purpose{...}` in PROTOCOL. */
 export const bind = (purpose: string, ...values: (Uint8Array | string)[]): Bound =>
-  printAfter(`vouchsafe/${purpose}/v1\0`, values) as Bound
+  printAfter(prefixOf(purpose), values) as Bound
 
 /** As `bind`, with tags given by the caller (for messages that may lack fields). */
 export const bindFields = (purpose: string, fields: readonly Field[]): Bound =>
-  Buffer.concat([Buffer.from(`vouchsafe/${purpose}/v1\0`), printFields(fields)]) as Bound
+  Buffer.concat([prefixOf(purpose), printFields(fields)]) as Bound
