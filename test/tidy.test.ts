@@ -111,7 +111,7 @@ t.test('what is confined is used only where it belongs', (t) => {
       /from '(fastify|fastify-plugin|@fastify\/[^']+)'/,
       /^(plugins\/|src\/(routes\/|app\.ts|gateway\.ts|serve\.ts|bureau-mock\/|sam-mock\/)|load\/peers\/servers\/|test\/)/,
     ],
-    [/from 'ioredis'/, /^(src\/store\/redis\.ts|load\/peers\/servers\/|test\/)/],
+    [/from 'ioredis'/, /^(src\/store\/redis(-call)?\.ts|load\/peers\/servers\/|test\/)/],
     [/from 'undici'/, /^(src\/(base\/http\.ts|bureau\/|sam\/|sdk\/)|load\/peers\/servers\/|test\/)/],
     [/from 'node-forge'/, /^(certs|src\/simulator|load\/peers\/servers|test)\//],
     [/process\.env/, /^(src\/base\/config\.ts|src\/cli\.ts|src\/launch\.js|test\/)/],
