@@ -77,7 +77,7 @@ export function createTokenHolders(options: Options) {
 /** One holder for each token key of the keyring. */
 function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
   const holders = new Map<number, Promise<JWT>>()
-  const joinCohort = createCohort()
+  const inCohort = createCohort()
   /** Public halves of the token keys by kid. */
   let publicKeys: Map<string, KeyObject> | undefined
   keyring.onChange(() => {
@@ -108,8 +108,7 @@ function createAnswerHolders({ keyring, issuer }: Omit<Options, 'clock'>) {
       const parsed = parseToken(token)
       const key = parsed && publicKeyOf(parsed.kid)
       if (!key) return undefined
-      await joinCohort()
-      if (!isSignedBy(key, parsed)) return undefined
+      if (!(await inCohort(() => isSignedBy(key, parsed)))) return undefined
       const claims = claimsOf(parsed)
       return claims.iss === issuer ? claims : undefined
     },

@@ -60,6 +60,8 @@ export const limits = {
   turnWaitMsMax: 500,
   /** How long such checks may be begun in one turn of the event loop: some three of SM2. */
   turnLoopMs: 1,
+  /** How long verifications that come one by one gather, while others are under way. */
+  cohortPaceMs: 6,
   // Card issuers that are trusted (docs/TRUST.md)
   trustListCharsMax: 2 * 1024 * 1024,
   trustAnchorsMax: 1000,

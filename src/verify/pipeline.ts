@@ -3,6 +3,7 @@
 import { sha256 } from '../base/bytes.ts'
 import { createCohort } from '../base/cohort.ts'
 import { GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 import { parseReading, type Reading } from '../card/reading.ts'
 import type { ChipVerifier, Person, VerifiedCard } from '../card/verdict.ts'
 import { purpose } from '../channel/challenge.ts'
@@ -50,13 +51,11 @@ export function createVerifier(services: Services) {
   })
   const misuse = createMisuse(services)
   const sessionKeyOf = createSessionKeys()
-  const joinCohort = createCohort()
+  const inCohort = createCohort(limits.cohortPaceMs)
 
-  return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
+  /** Rows 5-17. */
+  async function go(request: VerifyRequest): Promise<Outcome<Given>> {
     const { device, sid } = request.session
-    await assertAdmitted(services, request.session) // row 3
-    services.takeRate(request.session) // row 4
-    await joinCohort()
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
     const { reading, verifier } = await unseal(services, sessionKeyOf, request) // row 6
     const card = await checkCard(services, request, { reading, verifier }) // rows 7-12: never return
@@ -75,6 +74,12 @@ export function createVerifier(services: Services) {
         again: (consumed) => give(services, opened, consumed),
       },
     )
+  }
+
+  return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
+    await assertAdmitted(services, request.session) // row 3
+    services.takeRate(request.session) // row 4
+    return inCohort(() => go(request))
   }
 }
 
