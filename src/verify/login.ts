@@ -60,16 +60,17 @@ export function createLogin(services: LoginServices) {
     const device = await assertKnownSigner(services, request)
     const digest = sessionDigest(request, request.signature)
     const { guardUntilMs, expiresMs } = challenge
-    const give = (consumed: Consumed) => giveSession(services, request, { device, recipientKey, consumed })
+    const give = (consumed: Consumed, sessionKey: KeyObject) =>
+      giveSession(services, request, { device, sessionKey, consumed })
     return once.run<void>(
       { challenge: request.challenge, digest, guardUntilMs, replayOnly: challenge.state === 'replay_only' },
       {
         prefetch: () => {},
         run: async () => {
-          openSessionKey(recipientKey, request) // Before the entry: a wrong point leaves none.
-          return give(await recordSession(services, request, { device, digest, expiresMs }))
+          const sessionKey = openSessionKey(recipientKey, request) // Before the entry: a wrong point leaves none.
+          return give(await recordSession(services, request, { device, digest, expiresMs }), sessionKey)
         },
-        again: give,
+        again: async (consumed) => give(consumed, openSessionKey(recipientKey, request)),
       },
     )
   }
@@ -123,10 +124,9 @@ async function recordSession(
 async function giveSession(
   services: LoginServices,
   request: LoginRequest,
-  found: { device: DeviceStanding; recipientKey: KeyObject; consumed: Consumed },
+  found: { device: DeviceStanding; sessionKey: KeyObject; consumed: Consumed },
 ): Promise<SessionGiven> {
-  const { device, consumed } = found
-  const sessionKey = openSessionKey(found.recipientKey, request)
+  const { device, sessionKey, consumed } = found
   const sid = deriveSid(request.challenge, request.device, request.enc)
   const { iat, exp } = sessionTimes(consumed.timeMs)
   const wrap = await services.wrapKey(exp)
