@@ -1,10 +1,11 @@
 // What the scenarios of the bench are made of, and the tables that it prints. Pure.
+import type { AccessParts } from './access-parts.ts'
 import type { Primitives } from './primitives.ts'
 import { type Kind, type ScenarioName, scenarioOf } from './scenarios.ts'
 
-/** The parts of a verification with the listener's own: a constant answer to a request as long. */
-export type Parts = Primitives & { 'constant answer': number }
-type Part = keyof Parts
+type Part = 'constant answer' | keyof Primitives | keyof AccessParts
+/** Those that a scenario is made of, with the listener's own: a constant answer to a request as long. */
+export type Parts = Partial<Record<Part, number>>
 
 const upToCard: readonly Part[] = ['constant answer', 'token check', 'unseal']
 const recorded: readonly Part[] = ['store call', 'ledger entry', 'token signature']
@@ -21,6 +22,12 @@ const partsOfKind: Partial<Record<Kind, readonly Part[]>> = {
   mismatch: [...upToCard, ...card, ...recorded, 'bureau question'],
   replayed: [...upToCard, ...card, ...recorded, 'bureau question'],
   'revoked-device': ['constant answer', 'token check'],
+  token: ['constant answer', 'answer token check'],
+  'forged-token': ['constant answer', 'answer token check'],
+  login: [
+    ...(['constant answer', 'device signature', 'session key'] as const),
+    ...(['store call', 'ledger entry', 'device token'] as const),
+  ],
 }
 
 /** How often each part is in a request of a scenario; undefined if one of its kinds has no parts here. */
@@ -34,10 +41,12 @@ export function partsOf(name: ScenarioName): Map<Part, number> | undefined {
   return parts
 }
 
+const microsOf = (of: Parts, part: Part) => of[part] ?? Number.NaN
+
 /** Sum of a scenario's parts, CPU microseconds a request. */
 export function sumOf(name: ScenarioName, of: Parts): number {
   let sum = 0
-  for (const [part, times] of partsOf(name) ?? []) sum += times * of[part]
+  for (const [part, times] of partsOf(name) ?? []) sum += times * microsOf(of, part)
   return sum
 }
 
@@ -46,7 +55,11 @@ export function printParts(name: ScenarioName, cost: number, of: Parts): string[
   const row = (what: string, micros: number, note = '') =>
     `  ${what.padEnd(30)} ${micros.toFixed(1).padStart(8)}${note}`
   const rows = [...(partsOf(name) ?? [])].map(([part, times]) =>
-    row(part, times * of[part], times === 1 ? '' : `   ${times.toFixed(2)} of ${of[part].toFixed(1)}`),
+    row(
+      part,
+      times * microsOf(of, part),
+      times === 1 ? '' : `   ${times.toFixed(2)} of ${microsOf(of, part).toFixed(1)}`,
+    ),
   )
   const sum = sumOf(name, of)
   return [

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { AccessJob } from './access-parts.ts'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
 import { startConstant } from './constant.ts'
 import { measureIntrospection, ratiosOf } from './introspection.ts'
@@ -10,7 +11,7 @@ import { measure, type Options, type Run, sendLines } from './measure.ts'
 import type { Figures } from './peers/figures.ts'
 import { measurePeers } from './peers/run.ts'
 import { runChild } from './prepare.ts'
-import type { Primitives, PrimitivesJob } from './primitives.ts'
+import type { PrimitivesJob } from './primitives.ts'
 import { printRun } from './report.ts'
 import type { ScenarioName } from './scenarios.ts'
 import { openSetup, type Setup } from './setup.ts'
@@ -73,11 +74,11 @@ const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
 const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
 
 /** The same requests to a route with a constant answer, on the same kind of listener. */
-async function constantAnswer(setup: Setup, files: string[]): Promise<number> {
+async function constantAnswer(setup: Setup, name: ScenarioName, files: string[]): Promise<number> {
   const gateway = await startConstant()
   try {
     const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
-    const target = { url: gateway.device, certsDir: gateway.certsDir, folder: setup.folder }
+    const target = { listeners: gateway, name, folder: setup.folder }
     let micros = Number.NaN
     for (let round = 0; round < 2; round++) {
       micros = await sendLines(lines, { ...target, pid: gateway.pid, connections }) // The first warms up.
@@ -88,27 +89,40 @@ async function constantAnswer(setup: Setup, files: string[]): Promise<number> {
   }
 }
 
-async function partsAlone(setup: Setup, files: string[]): Promise<Parts> {
-  const constant = await constantAnswer(setup, files)
-  let found: Primitives | undefined
+async function partsAlone(setup: Setup, name: ScenarioName, files: string[]): Promise<Parts> {
+  const constant = await constantAnswer(setup, name, files)
+  let found: Parts | undefined
   const { dataDir, certsDir, redisUrl = '', bureauUrl = '' } = setup
-  const job: PrimitivesJob = {
+  const job: PrimitivesJob & AccessJob = {
     ...{ dataDir, certsDir, redisUrl, bureauUrl, files },
     atOnce: connections,
     rounds: 3,
   }
-  await runChild<PrimitivesJob, { done?: Primitives }>('./primitives.ts', job, (told) => {
-    found = told.done
-  }).ended
+  const isAccess = name === 'introspect' || name === 'session-storm'
+  await runChild<typeof job, { done?: Parts }>(
+    isAccess ? './access-parts.ts' : './primitives.ts',
+    job,
+    (told) => {
+      found = told.done
+    },
+  ).ended
   if (!found) throw new Error('The parts were not measured.')
   return { 'constant answer': constant, ...found }
 }
 
-/** A scenario beside its parts, over the same requests unless they were measured before; once before that to warm up. */
-async function beside(setup: Setup, name: ScenarioName, requests: number, measured?: Parts) {
-  if (!measured) await run(setup, name, requests)
+/**
+ * A scenario beside its parts, over the same requests; once before that to warm up.
+ * @param given.parts measured before: all of them, or those that are not measured of this scenario
+ */
+async function beside(
+  setup: Setup,
+  name: ScenarioName,
+  requests: number,
+  given: { parts?: Parts; areAll?: boolean } = {},
+) {
+  if (!given.areAll) await run(setup, name, requests)
   const done = tell(await run(setup, name, requests))
-  const parts = measured ?? (await partsAlone(setup, done.files))
+  const parts = { ...given.parts, ...(given.areAll ? {} : await partsAlone(setup, name, done.files)) }
   print('')
   for (const line of printParts(name, gatewayCost(done), parts)) print(line)
   return { done, parts, ratio: gatewayCost(done) / sumOf(name, parts) }
@@ -123,8 +137,9 @@ async function oneWorker() {
     const cold = await beside(setup, 'cold', 6000)
     const returning = await beside(setup, 'returning', 6000)
     await beside(setup, 'sm2', 2000)
-    for (const name of ['cached', 'mixed'] as const) await beside(setup, name, 3000, cold.parts)
-    for (const name of ['introspect', 'session-storm'] as const) tell(await run(setup, name, 3000))
+    const { parts } = cold
+    for (const name of ['cached', 'mixed'] as const) await beside(setup, name, 3000, { parts, areAll: true })
+    for (const name of ['introspect', 'session-storm'] as const) await beside(setup, name, 3000, { parts })
     const capacity = rateOf(cold.done)
     const open = { connections: 256, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)

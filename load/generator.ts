@@ -23,7 +23,7 @@ export type GenerateJob = {
 export type Generated = { sent: number; left: number[]; tookMs: number; cpuMicros: number }
 
 const headersOf = (line: Line): Record<string, string> => ({
-  'content-type': line.path === '/v1/introspect' ? 'application/x-www-form-urlencoded' : 'application/json',
+  'content-type': line.body.startsWith('token=') ? 'application/x-www-form-urlencoded' : 'application/json',
   ...(line.token === '' ? {} : { authorization: `Bearer ${line.token}` }),
 })
 

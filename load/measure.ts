@@ -111,12 +111,15 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   }
 }
 
-function targetOf(setup: Setup, name: ScenarioName): Pick<GenerateJob, 'url' | 'tls'> {
-  const file = (name: string) => readFileSync(join(setup.certsDir, name), 'utf8')
+type Listeners = { device: string; carrier: string; certsDir: string }
+
+/** Introspections go to the carriers' listener, all else to that of devices. */
+function targetOf(listeners: Listeners, name: ScenarioName): Pick<GenerateJob, 'url' | 'tls'> {
+  const file = (name: string) => readFileSync(join(listeners.certsDir, name), 'utf8')
   const ca = file('gateway-ca.crt')
-  if (name !== 'introspect') return { url: setup.device, tls: { ca } }
+  if (name !== 'introspect') return { url: listeners.device, tls: { ca } }
   const own = { cert: file('carrier-swift-crane.crt'), key: file('carrier-swift-crane.key') }
-  return { url: setup.carrier, tls: { ca, ...own } }
+  return { url: listeners.carrier, tls: { ca, ...own } }
 }
 
 type Sent = Generated & { micros: Record<string, number>; samples: Sample[] }
@@ -153,16 +156,16 @@ const judgeFiles = (
  */
 export async function sendLines(
   lines: readonly Line[],
-  to: { url: string; certsDir: string; folder: string; pid: number; connections: number },
+  to: { listeners: Listeners; name: ScenarioName; folder: string; pid: number; connections: number },
 ): Promise<number> {
-  const { url, certsDir, folder, connections, pid } = to
+  const { listeners, name, folder, connections, pid } = to
   const [file, out] = [join(folder, 'sent.ndjson'), join(folder, 'sent-replies.ndjson')]
   writeFileSync(file, lines.map((line) => JSON.stringify(line)).join('\n'))
-  const tls = { ca: readFileSync(join(certsDir, 'gateway-ca.crt'), 'utf8') }
-  const job = { url, tls, files: [file], connections, rate: undefined, out }
+  const target = targetOf(listeners, name)
+  const job = { ...target, files: [file], connections, rate: undefined, out }
   const { sent, micros } = await send(job, { server: pid })
   const refused = readReplies(out).filter(({ status }) => status !== 200).length
-  if (refused > 0) throw new Error(`${refused} of ${sent} requests to ${url} were refused.`)
+  if (refused > 0) throw new Error(`${refused} of ${sent} requests to ${target.url} were refused.`)
   return (micros['server'] ?? Number.NaN) / sent
 }
 

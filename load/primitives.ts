@@ -22,6 +22,7 @@ import { deriveJti } from '../src/ledger/entry.ts'
 import { suiteById } from '../src/pki/suites.ts'
 import { createRedisStore } from '../src/store/redis.ts'
 import { answerClaims, type DeviceSession } from '../src/token/claims.ts'
+import { forEach, measureAlone, must, type Works } from './alone.ts'
 import { takeJob } from './child.ts'
 import { appendAll, fixed, makeEntries, openAt } from './ledger-entries.ts'
 import { readLines } from './lines.ts'
@@ -51,27 +52,6 @@ export type Primitives = Record<
   | 'token signature',
   number
 >
-
-const usedMicros = (before: NodeJS.CpuUsage) => {
-  const { user, system } = process.cpuUsage(before)
-  return user + system
-}
-
-/** Does `work` for each, so many at once, and waits for all. */
-async function forEach<T>(
-  all: readonly T[],
-  atOnce: number,
-  work: (one: T, i: number) => unknown,
-): Promise<void> {
-  let next = 0
-  const lane = async () => {
-    while (next < all.length) {
-      const i = next++
-      await work(all[i] as T, i)
-    }
-  }
-  await Promise.all(Array.from({ length: atOnce }, lane))
-}
 
 type Input = {
   line: Line
@@ -144,13 +124,7 @@ async function open(job: PrimitivesJob) {
   }
 }
 
-const must = (right: unknown) => {
-  if (!right) throw new Error('A part of a verification came to another end.')
-}
-
-type Works = Record<keyof Primitives, (round: number) => Promise<unknown> | undefined>
-
-function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works {
+function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works<keyof Primitives> {
   const { inputs, cards, suite, signer, tokens, sessionKeyOf, store, bureau, ledger, entries } = opened
   return {
     'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
@@ -207,19 +181,9 @@ function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Work
 
 async function measure(job: PrimitivesJob): Promise<Primitives> {
   const opened = await open(job)
-  const works = worksOf(opened, job.atOnce)
-  const seen = new Map<string, number[]>()
-  for (let round = 0; round <= job.rounds; round++) {
-    for (const [name, work] of Object.entries(works)) {
-      const before = process.cpuUsage()
-      await work(round)
-      const micros = usedMicros(before) / opened.inputs.length
-      if (round > 0) seen.set(name, [...(seen.get(name) ?? []), micros]) // The first warms up.
-    }
-  }
+  const found = await measureAlone(worksOf(opened, job.atOnce), opened.inputs.length, job.rounds)
   await opened.close()
-  const median = (all: number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0
-  return Object.fromEntries([...seen].map(([name, all]) => [name, median(all)])) as Primitives
+  return found
 }
 
 takeJob(async (job: PrimitivesJob) => ({ done: await measure(job) }))
