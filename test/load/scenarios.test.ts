@@ -87,7 +87,17 @@ t.test('the parts of a scenario are those of its kinds, by share', (t) => {
   t.equal(sumOf('cold', parts), 390)
   t.equal(sumOf('returning', parts), 295)
   t.ok(Math.abs(sumOf('cached', parts) - (0.9 * 295 + 0.1 * 390)) < 1e-9)
-  t.equal(partsOf('introspect'), undefined)
+  const access = {
+    ...parts,
+    'answer token check': 70,
+    'device signature': 60,
+    'session key': 75,
+    'device token': 25,
+  }
+  t.equal(sumOf('introspect', access), 170)
+  t.equal(sumOf('session-storm', access), 320)
+  t.ok(Number.isNaN(sumOf('introspect', parts)), 'a part that was not measured is not taken for nothing')
+  t.equal(partsOf('same-person'), undefined)
   t.equal(goodputBound(0), 1)
   t.ok(Math.abs(goodputBound(0.1) - 0.8 / 0.9) < 1e-12)
   t.end()
