@@ -27,8 +27,13 @@ export const limits = {
   inFlightMax: 4096,
   /** What is under way at the end of the process gets this long: the longest request, and a little more. */
   closeGraceMs: 3500,
-  /** A queue that stands: the event loop is so late, for so long. A question to the bureau has 800 ms, this included. */
-  shedLateMs: 200,
+  /**
+   * A queue that stands: the event loop is so late on average of the last samples, each counted up to a bound, for so
+   * long. A question to the bureau has 800 ms, this included.
+   */
+  shedLateMs: 75,
+  shedLateCountedMs: 200,
+  shedSamples: 4,
   shedAfterMs: 500,
   /** Then a turn of the loop takes so many, until none more was refused for so long. */
   shedPerTurn: 16,

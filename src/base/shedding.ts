@@ -9,17 +9,21 @@ import { limits } from './limits.ts'
  * to how many are answered (docs/DESIGN.md).
  */
 export class Shedding {
+  /** The samples taken last, each counted up to a bound: one long turn is no queue, however late. */
+  readonly #recent: number[] = new Array(limits.shedSamples).fill(0)
   #lateSince: number | undefined
   #taken = 0
   #until = Number.NEGATIVE_INFINITY
 
-  /** Told again and again how late a timer was, ms. */
+  /** Told again and again how late a timer was, ms. Long turns and short ones alternate: their mean counts. */
   sample(lateMs: number, now: number): void {
-    if (lateMs < limits.shedLateMs) {
+    this.#recent.shift()
+    this.#recent.push(Math.min(Math.max(lateMs, 0), limits.shedLateCountedMs))
+    if (this.#recent.reduce((sum, one) => sum + one, 0) < limits.shedLateMs * limits.shedSamples) {
       this.#lateSince = undefined
       return
     }
-    this.#lateSince ??= now // One long turn is no queue yet: it is told once, however late.
+    this.#lateSince ??= now
     if (now - this.#lateSince >= limits.shedAfterMs) this.#until = now + limits.shedQuietMs
   }
 

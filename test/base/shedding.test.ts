@@ -4,6 +4,7 @@ import { limits } from '../../src/base/limits.ts'
 import { Shedding } from '../../src/base/shedding.ts'
 
 const { shedLateMs: late, shedAfterMs: after, shedPerTurn: perTurn, shedQuietMs: quiet } = limits
+const samples = limits.shedSamples
 
 /** How many of 1000 requests in one turn are taken. */
 function turn(shedding: Shedding, now: number): number {
@@ -17,16 +18,20 @@ t.test('a burst is taken whole, however long its one turn is', (t) => {
   t.equal(turn(shedding, 0), 1000)
   shedding.sample(late * 2, late * 2)
   t.equal(turn(shedding, late * 2), 1000)
-  shedding.sample(0, late * 2 + 20)
-  shedding.sample(late, late * 3 + 20)
-  t.equal(turn(shedding, late * 3 + 20), 1000, 'late again, but on time between')
+  for (const now of [1000, 2000, 3000, 9000]) {
+    shedding.sample(0, now - 200)
+    shedding.sample(0, now - 150)
+    shedding.sample(0, now - 100)
+    shedding.sample(5000, now)
+    t.equal(turn(shedding, now), 1000, 'late again, but on time between')
+  }
   t.end()
 })
 
 t.test('a queue that stands is refused but for a few in each turn, until none had to be', (t) => {
   const shedding = new Shedding()
   let now = 1000
-  for (; now < 1000 + after; now += late) shedding.sample(late, now)
+  for (; now < 1000 + after + samples * late; now += late) shedding.sample(late, now)
   shedding.sample(late, now)
   t.ok(shedding.isOn(now))
   t.equal(turn(shedding, now), perTurn)
@@ -38,6 +43,19 @@ t.test('a queue that stands is refused but for a few in each turn, until none ha
   shedding.endTurn()
   t.notOk(shedding.isOn(last + quiet))
   t.equal(turn(shedding, last + quiet), 1000, 'over')
+  t.end()
+})
+
+t.test('long turns and short ones: it is late as they are on average', (t) => {
+  const [standing, passing] = [new Shedding(), new Shedding()]
+  const seen = [40, 150, 40, 190, 50, 140] // Of a gateway with 2,048 requests on their way: answers after 2 s.
+  const calm = [5, 90, 10, 80] // With 256, which are answered after 0.2 s.
+  for (let i = 0; i < 20; i++) {
+    standing.sample(seen[i % seen.length] ?? 0, i * 120)
+    passing.sample(calm[i % calm.length] ?? 0, i * 120)
+  }
+  t.ok(standing.isOn(19 * 120))
+  t.notOk(passing.isOn(19 * 120))
   t.end()
 })
 
