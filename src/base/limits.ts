@@ -63,8 +63,8 @@ export const limits = {
   /** Checks of SM2, and of passports, that wait for a turn, and how long for one: three must fit in a request. */
   turnsWaitingMax: 2000,
   turnWaitMsMax: 500,
-  /** How long such checks may be begun in one turn of the event loop: some three of SM2. */
-  turnLoopMs: 1,
+  /** How long such checks may be begun in one turn of the event loop: some twelve of SM2. */
+  turnLoopMs: 4,
   /** How long verifications that come one by one gather, while others are under way. */
   cohortPaceMs: 6,
   // Card issuers that are trusted (docs/TRUST.md)
