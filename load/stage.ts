@@ -6,6 +6,7 @@ import { systemClock } from '../src/base/clock.ts'
 import { startGateway } from '../src/gateway-process.ts'
 import { openRegistry } from '../src/registry/schema.ts'
 import { dealCards, makeHandhelds } from './handhelds.ts'
+import { startRedis } from './redis.ts'
 
 /** Limits that protect people from couriers in a hurry would only slow a load run. */
 export const rates = {
@@ -18,10 +19,13 @@ export const rates = {
   CARRIER_API_RATE: '1000000',
 }
 
-export async function openStage(options: { devices: number; hands: number }) {
+/** @param options.workers processes that serve, with a Redis of their own; without, one process with the embedded store */
+export async function openStage(options: { devices: number; hands: number; workers?: number }) {
   const root = mkdtempSync(join(tmpdir(), 'vouchsafe-load-'))
   const [dataDir, certsDir] = [join(root, 'data'), join(root, 'certs')]
-  const gateway = await startGateway({ dataDir, certsDir, env: rates })
+  const redis = options.workers ? await startRedis() : undefined
+  const shared: Record<string, string> = redis ? { REDIS_URL: redis.url, WORKERS: `${options.workers}` } : {}
+  const gateway = await startGateway({ dataDir, certsDir, env: { ...rates, ...shared } })
   const db = await openRegistry(join(dataDir, 'registry.db'))
   const place = { url: gateway.device, certsDir, clock: systemClock }
   const devices = await makeHandhelds(place, db, options.devices)
@@ -36,6 +40,7 @@ export async function openStage(options: { devices: number; hands: number }) {
       for (const device of devices) await device.close()
       await db.destroy()
       await gateway.close()
+      await redis?.stop()
       rmSync(root, { recursive: true, force: true })
     },
   }
