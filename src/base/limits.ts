@@ -57,7 +57,7 @@ export const limits = {
   crlLookMs: 500,
   /** States renew their lists within 90 days: a folder of hundreds of files is not looked at more often. */
   cscaLookMs: 5000,
-  /** What the memo of one suite holds: some 350 bytes a SOD. */
+  /** What the memo of one suite holds: 144 bytes a SOD. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
   /** Checks of SM2, and of passports, that wait for a turn, and how long for one: three must fit in a request. */

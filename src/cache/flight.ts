@@ -2,7 +2,8 @@
 // failure least of all (PROTOCOL section 7, row 14).
 
 export class Flight<T> {
-  readonly #running = new Map<string, Promise<T>>()
+  /** Emptied at their end: a Map that grew leaves its old table behind, and that would hold outcomes for seconds. */
+  readonly #running = new Map<string, { outcome: Promise<T> | undefined }>()
 
   /** How many are under way. */
   get size(): number {
@@ -14,12 +15,17 @@ export class Flight<T> {
    * @returns what `start` came to, the same for all who waited; rejects with its error, a thrown one included
    */
   run(key: string, start: () => Promise<T>): Promise<T> {
-    const running = this.#running.get(key)
+    const running = this.#running.get(key)?.outcome
     if (running) return running
     const begun = (async () => start())()
+    const held: { outcome: Promise<T> | undefined } = { outcome: undefined }
     // Forgotten before any waiter goes on, so that one who tries again after a failure starts anew.
-    const outcome = begun.finally(() => this.#running.delete(key))
-    this.#running.set(key, outcome)
+    const outcome = begun.finally(() => {
+      this.#running.delete(key)
+      held.outcome = undefined
+    })
+    held.outcome = outcome
+    this.#running.set(key, held)
     return outcome
   }
 }

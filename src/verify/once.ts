@@ -26,12 +26,15 @@ export type Work<P, T> = {
 
 export type Outcome<T> = { value: T; replayed: boolean }
 
+/** Emptied at its end: a Map that grew leaves its old table behind, and that would hold digests for seconds. */
+type Running<T> = { attempt: { digest: Buffer; outcome: Promise<Outcome<T>> } | undefined }
+
 export class Once<T> {
   readonly #store: GuardStore
   readonly #find: (challenge: Buffer) => Promise<Consumed | undefined>
   readonly #clock: Clock
   readonly #onStoreLost: (cause: unknown) => void
-  readonly #running = new Map<string, { digest: Buffer; outcome: Promise<Outcome<T>> }>()
+  readonly #running = new Map<string, Running<T>>()
 
   constructor(options: {
     store: GuardStore
@@ -48,14 +51,19 @@ export class Once<T> {
   /** Runs the work at most once per challenge; the same digest gets the same answer, another is refused. */
   run<P>(attempt: Attempt, work: Work<P, T>): Promise<Outcome<T>> {
     const name = attempt.challenge.toString('latin1')
-    const first = this.#running.get(name)
+    const first = this.#running.get(name)?.attempt
     if (first) {
       if (!sameBytes(first.digest, attempt.digest)) return Promise.reject(used('running'))
       return first.outcome
     }
     // Entered before the first await, so that of requests at once only one gets here.
-    const outcome = this.#settle(attempt, work).finally(() => this.#running.delete(name))
-    this.#running.set(name, { digest: attempt.digest, outcome })
+    const running: Running<T> = { attempt: undefined }
+    const outcome = this.#settle(attempt, work).finally(() => {
+      this.#running.delete(name)
+      running.attempt = undefined
+    })
+    running.attempt = { digest: attempt.digest, outcome }
+    this.#running.set(name, running)
     return outcome
   }
 

@@ -1,5 +1,5 @@
 // A cohort: who comes while the event loop reads goes on together, in order.
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createCohort } from '../../src/base/cohort.ts'
 
@@ -60,35 +60,71 @@ t.test('a task that fails holds up nobody', async (t) => {
   )
 })
 
-t.test('while work is under way who comes gathers for the pace; a lone one never waits', async (t) => {
+t.test('a lone request never waits: twenty one after another take less than the pace', async (t) => {
   const pace = 200
+  const run = createCohort(pace)
+  const began = performance.now()
+  for (let i = 0; i < 20; i++) await run(() => undefined)
+  t.ok(performance.now() - began < pace)
+})
+
+/** A cohort that tells when each went, in ms since it was made. */
+function timed(pace: number) {
   const run = createCohort(pace)
   const went: number[] = []
   const began = performance.now()
-  const task = async (work: () => Promise<unknown> | undefined) => {
-    await run(() => {
+  const task = (work: () => Promise<unknown> | undefined = () => undefined) =>
+    run(() => {
       went.push(performance.now() - began)
       return work()
     })
-  }
-  for (let i = 0; i < 20; i++) await task(() => undefined)
-  t.ok((went[19] ?? pace) < pace, `twenty one after another: ${went[19]} ms`)
-  went.length = 0
+  return { went, task }
+}
+
+t.test('while work is under way who comes gathers for the pace', async (t) => {
+  const pace = 200
+  const { went, task } = timed(pace)
   let end: () => void = () => {}
-  const long = task(() => new Promise<void>((resolve) => (end = resolve)))
+  const long = [0, 1, 2, 3, 4, 5].map((i) =>
+    task(() => (i > 0 ? undefined : new Promise<void>((r) => (end = r)))),
+  )
   await turn()
   await turn()
-  t.equal(went.length, 1)
+  t.equal(went.length, 6)
+  const cameAt = performance.now()
   const others = []
   for (let i = 0; i < 5; i++) {
-    others.push(task(() => undefined))
+    others.push(task())
     await turn()
   }
-  t.equal(went.length, 1, 'they gather')
+  t.equal(went.length, 6, 'they gather')
   await Promise.all(others)
-  const [first = 0, ...rest] = went
-  for (const at of rest) t.ok(at - first >= pace - 1.5, `${at - first} ms after the last cohort`)
-  t.ok((rest[4] ?? 0) - (rest[0] ?? 0) < 50, 'and go on together')
+  const waitedMs = performance.now() - cameAt
+  t.ok(waitedMs >= pace - 1.5 && waitedMs < pace + 100, `${waitedMs} ms after the first came`)
+  t.ok((went[10] ?? 0) - (went[6] ?? 0) < 50, 'and go on together')
   end()
-  await long
+  await Promise.all(long)
+})
+
+t.test('once as many have come as were there before, they wait no longer', async (t) => {
+  const pace = 2000
+  const { went, task } = timed(pace)
+  await Promise.all([task(), task(), task()])
+  const began = performance.now()
+  const [first, second] = [task(), task()]
+  await turn()
+  await turn()
+  t.equal(went.length, 3, 'the third is waited for')
+  await Promise.all([first, second, task()])
+  t.ok(performance.now() - began < pace / 2)
+})
+
+t.test('those who went long ago are not waited for', async (t) => {
+  const pace = 2000
+  const { task } = timed(pace)
+  await Promise.all([task(), task(), task()])
+  await sleep(150)
+  const began = performance.now()
+  await task()
+  t.ok(performance.now() - began < pace / 2)
 })

@@ -1,4 +1,6 @@
 // What a verifier remembers: signatures of what was found right, and nothing that can change or that a chip says.
+import { hash } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { serialOf } from '../../certs/card-issuer.ts'
 import { dayMs } from '../../src/base/clock.ts'
@@ -253,21 +255,61 @@ t.test(
   },
 )
 
-t.test('the memo is bounded, and forgets what was used longest ago', async (t) => {
+const named = (i: number) => nameOf(Buffer.from(`${i}`))
+const proven = (i: number, signer: ProvenSigner): ProvenSod => {
+  const of = (group: string) => hash('sha256', `${group} ${i}`, 'latin1')
+  return { signer, signedMs: signedMs + i / 2, dg1: of('1'), dg14: of('14'), dg15: of('15') }
+}
+
+t.test('the memo is bounded, and tells of what it holds just what was proved', async (t) => {
   const memo = new Memo()
-  const [signer, sod] = [{} as ProvenSigner, {} as ProvenSod]
   const trust = makeTrust([])
   memo.under(trust)
-  for (let i = 0; i < limits.sodsKnownMax + 10; i++) memo.keepSod(trust, `${i}`, sod)
-  for (let i = 0; i < limits.signersKnownMax + 10; i++) memo.keepSigner(trust, `${i}`, signer)
-  t.same(memo.sizes, { signers: limits.signersKnownMax, sods: limits.sodsKnownMax })
-  t.equal(memo.sod('9'), undefined)
-  t.equal(memo.sod('10'), sod)
+  const signers = Array.from({ length: limits.signersKnownMax + 10 }, () => ({}) as ProvenSigner)
+  for (const [i, signer] of signers.entries()) memo.keepSigner(trust, `${i}`, signer)
+  const sods = Array.from({ length: limits.sodsKnownMax + 10 }, (_, i) =>
+    proven(i, signers[i % signers.length] as ProvenSigner),
+  )
+  for (const [i, sod] of sods.entries()) memo.keepSod(trust, named(i), sod)
+  t.equal(memo.sizes.signers, limits.signersKnownMax)
+  let held = 0
+  for (const [i, sod] of sods.entries()) {
+    const found = memo.sod(named(i))
+    if (!found) continue
+    held++
+    if (found.signer !== sod.signer || !isDeepStrictEqual(found, sod)) t.fail(`another than was kept: ${i}`)
+  }
+  t.equal(held, memo.sizes.sods)
+  t.ok(held <= limits.sodsKnownMax && held > limits.sodsKnownMax * 0.8, `${held} held`)
+  t.equal(memo.sod(named(sods.length)), undefined)
   memo.under(makeTrust([]))
   t.same(memo.sizes, { signers: 0, sods: 0 })
-  memo.keepSod(trust, 'late', sod)
-  memo.keepSigner(trust, 'late', signer)
+  memo.keepSod(trust, named(0), sods[0] as ProvenSod)
+  memo.keepSigner(trust, 'late', signers[0] as ProvenSigner)
   t.same(memo.sizes, { signers: 0, sods: 0 }, 'what was proved under the trust before is not kept')
+})
+
+t.test('hashes of another length are not kept: rows would not be told apart', async (t) => {
+  const memo = new Memo()
+  const trust = makeTrust([])
+  memo.under(trust)
+  const sod = proven(1, {} as ProvenSigner)
+  memo.keepSod(trust, named(1), { ...sod, dg1: sod.dg1.slice(1), dg14: `${sod.dg14}x` })
+  t.equal(memo.sod(named(1)), undefined)
+})
+
+t.test('signers without end are not held: all is forgotten now and then', async (t) => {
+  const memo = new Memo()
+  const trust = makeTrust([])
+  memo.under(trust)
+  for (let i = 0; i < 4 * limits.signersKnownMax; i++) {
+    memo.keepSod(trust, named(i), proven(i, { serial: `${i}` } as ProvenSigner))
+  }
+  t.equal(memo.sod(named(0))?.signer.serial, '0')
+  memo.keepSod(trust, named(9999), proven(9999, { serial: 'one more' } as ProvenSigner))
+  t.equal(memo.sizes.sods, 1)
+  t.equal(memo.sod(named(9999))?.signer.serial, 'one more')
+  t.equal(memo.sod(named(0)), undefined)
 })
 
 t.test('bytes have one name, and only theirs', async (t) => {
