@@ -31,6 +31,8 @@ const { values } = parseArgs({
 })
 const ratioMax = 1.1
 const devicesEach = 100
+/** Handhelds that ask, the same in each step: more of them cost more, and have connections, wherever they stand. */
+const active = 100
 const rowsAtOnce = 20_000
 
 /** Fills the cache with answers about nobody, of the form and size of real ones. */
@@ -87,13 +89,18 @@ function fillRegistry(dataDir: string, carriers: number): void {
 type Cost = { returning: number; cold: number; rssMb: number }
 let wrong = 0
 
-async function costOf(setup: Setup, what: string, devices = 16): Promise<Cost> {
+async function costOf(setup: Setup, what: string): Promise<Cost> {
   const micros: Record<string, number> = {}
   let resident = 0
   for (const scenario of ['returning', 'cold'] as const) {
     const runs: number[] = []
     for (let round = 0; round < 3; round++) {
-      const run = await measure(setup, { scenario, connections: 32, count: Number(values.requests), devices })
+      const run = await measure(setup, {
+        scenario,
+        connections: 32,
+        count: Number(values.requests),
+        devices: active,
+      })
       wrong += run.judgement.wrong + run.judgement.missingEntries
       runs.push((run.cpu['gateway'] ?? 0) + (run.cpu['redis'] ?? 0))
       resident = Math.max(resident, ...run.rssMb)
@@ -112,7 +119,7 @@ async function costOf(setup: Setup, what: string, devices = 16): Promise<Cost> {
 async function main(): Promise<number> {
   const setup = await openSetup({ workers: 1, redis: true })
   try {
-    await measure(setup, { scenario: 'cold', connections: 32, count: 3000 }) // Warm.
+    await measure(setup, { scenario: 'cold', connections: 32, count: 10_000, devices: active }) // Warm.
     const small = await costOf(setup, 'small')
     const steps: Cost[] = []
     let cached = 0
@@ -123,7 +130,7 @@ async function main(): Promise<number> {
     }
     const carriers = Number(values.carriers)
     fillRegistry(setup.dataDir, carriers)
-    const trade = await costOf(setup, `and ${carriers} carriers × ${devicesEach} handhelds`, 1000)
+    const trade = await costOf(setup, `and ${carriers} carriers × ${devicesEach} handhelds`)
     const dearest = (kind: 'returning' | 'cold') =>
       Number((Math.max(...steps.map((step) => step[kind])) / small[kind]).toFixed(2))
     const registered = Math.max(trade.returning / small.returning, trade.cold / small.cold)

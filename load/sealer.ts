@@ -52,8 +52,8 @@ function openWriter(file: string): Writer {
 
 async function seal(job: SealJob): Promise<void> {
   const place: Place = { url: job.url, certsDir: job.certsDir, clock: systemClock }
-  const devices = await Promise.all(job.devices.map((device) => openHandheld(place, device)))
-  const leaving = await Promise.all(job.leaving.map((device) => openHandheld(place, device)))
+  const devices = await openHandhelds(place, job.devices)
+  const leaving = await openHandhelds(place, job.leaving)
   const cards = createCards(job)
   const logIn = await createLogins(place, job.devices, present(devices[0], 'a handheld'))
   const make = createMaker(job, { devices, leaving, cards, logIn })
@@ -70,6 +70,18 @@ async function seal(job: SealJob): Promise<void> {
   }
   await out.end()
   for (const device of [...devices, ...leaving]) await device.close()
+}
+
+/** A thousand handshakes at once would take longer than a handheld waits for its own. */
+const openedAtOnce = 32
+
+async function openHandhelds(place: Place, devices: readonly DemoDevice[]): Promise<Device[]> {
+  const opened: Device[] = []
+  for (let from = 0; from < devices.length; from += openedAtOnce) {
+    const some = devices.slice(from, from + openedAtOnce)
+    opened.push(...(await Promise.all(some.map((device) => openHandheld(place, device)))))
+  }
+  return opened
 }
 
 const read =

@@ -53,6 +53,22 @@ export function readU64(bytes: Buffer, offset = 0): number {
   return Number(value)
 }
 
+/**
+ * Copies in memory of their own, for what is kept long: any other small Buffer keeps the 64 KiB that Node cut it from,
+ * and what else was cut from it.
+ */
+export function ownCopies<const Parts extends readonly Uint8Array[]>(
+  ...parts: Parts
+): { [K in keyof Parts]: Buffer } {
+  const together = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  return parts.map((part) => {
+    together.set(part, at)
+    at += part.length
+    return together.subarray(at - part.length, at)
+  }) as { [K in keyof Parts]: Buffer }
+}
+
 /** SHA-256 of the parts, one after the other; 32 bytes. */
 export function sha256(...parts: Uint8Array[]): Buffer {
   const whole = parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts)

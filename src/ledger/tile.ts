@@ -1,7 +1,7 @@
 // Tiles: eight levels of the tree as one resource, their paths, and entry bundles (c2sp.org/tlog-tiles).
 // Pure: it knows which bytes lie where, not who stores them.
 import { assert } from '../base/assert.ts'
-import { u16 } from '../base/bytes.ts'
+import { ownCopies, u16 } from '../base/bytes.ts'
 import type { RecentMap } from '../base/recent.ts'
 import { parseDecimal } from '../base/text.ts'
 import { nodeHash } from './hash.ts'
@@ -150,7 +150,7 @@ export function readFromTiles(size: number, readTile: ReadTile, known?: KnownNod
       assert(tile.length === width * hashBytes, 'a tile has not its width')
       tiles.set(key, tile)
       const hash = hashInTile(tile, place)
-      known?.set(name, Buffer.from(hash)) // A copy: a view would keep its tile.
+      known?.set(name, ownCopies(hash)[0]) // A view would keep its tile.
       return hash
     })
   }

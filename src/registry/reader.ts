@@ -1,7 +1,7 @@
 // One process's view of the registry: bounded records in memory, kept honest by polling the change feed
 // (PROTOCOL sections 0.5, 12). News counts from when its poll began, not from when it ended.
 import type { KeyObject } from 'node:crypto'
-import { base64urlLength, printBase64url, sha256 } from '../base/bytes.ts'
+import { base64urlLength, ownCopies, printBase64url, sha256 } from '../base/bytes.ts'
 import { type Clock, dayMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { importP256Spki } from '../base/p256.ts'
@@ -82,7 +82,8 @@ const deviceRecords = (db: RegistryDb) =>
       if (!row || !key) return undefined
       const { carrier, outlet } = row
       const status = row.status === 'active' ? 'active' : 'revoked'
-      return { id, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
+      const [ownId] = ownCopies(id)
+      return { id: ownId, carrier, outlet, status, key, notAfterMs: Number(row.not_after) }
     },
   })
 

@@ -1,5 +1,5 @@
 // The claims of our two tokens (PROTOCOL sections 5, 7). Signing is not known here.
-import { parseBase64url, printBase64url } from '../base/bytes.ts'
+import { ownCopies, parseBase64url, printBase64url } from '../base/bytes.ts'
 import { limits } from '../base/limits.ts'
 
 export type DeviceClaims = {
@@ -77,7 +77,10 @@ export function answerClaims(given: {
   }
 }
 
-/** Decodes the claims of a device token whose signature was checked; undefined if one has a wrong form. */
+/**
+ * Decodes the claims of a device token whose signature was checked; undefined if one has a wrong form. A session is
+ * kept as long as its token is known: its bytes are its own.
+ */
 export function parseDeviceClaims(claims: DeviceClaims): DeviceSession | undefined {
   const texts = [claims.sub, claims.courier, claims.sid, claims.key, claims.carrier, claims.outlet]
   if (texts.some((text) => typeof text !== 'string')) return undefined
@@ -86,6 +89,10 @@ export function parseDeviceClaims(claims: DeviceClaims): DeviceSession | undefin
   const sid = parseBase64url(claims.sid, 16)
   const wrappedKey = parseBase64url(claims.key)
   if (!device || !courier || !sid || !wrappedKey || !Number.isSafeInteger(claims.fw)) return undefined
+  const [ownDevice, ownCourier, ownSid, ownKey] = ownCopies(device, courier, sid, wrappedKey)
   const { carrier, outlet, fw, exp } = claims
-  return { device, courier, sid, wrappedKey, carrier, outlet, firmware: fw, expS: exp }
+  return {
+    ...{ device: ownDevice, courier: ownCourier, sid: ownSid, wrappedKey: ownKey },
+    ...{ carrier, outlet, firmware: fw, expS: exp },
+  }
 }

@@ -1,7 +1,7 @@
 // Base64url is canonical: of all texts exactly those that a printer prints are read (RFC 4648 sections 3.5, 5).
 import fc from 'fast-check'
 import t from 'tap'
-import { parseBase64url, printBase64url } from '../../src/base/bytes.ts'
+import { ownCopies, parseBase64url, printBase64url } from '../../src/base/bytes.ts'
 
 /** The slow way: what is read must print to the same text. */
 function parseSlowly(text: string): Buffer | undefined {
@@ -50,4 +50,15 @@ t.test('random texts, and random bytes printed', (t) => {
   )
   t.equal(parseBase64url('AAAA', 3)?.length, 3)
   t.end()
+})
+
+t.test('own copies are in memory that nothing else is in', async (t) => {
+  const [a, b] = ownCopies(Buffer.from('first'), Buffer.from(''), Buffer.from('second'))
+  const [, , c] = ownCopies(Buffer.from('first'), Buffer.from(''), Buffer.from('second'))
+  t.same([a, b, c].map(String), ['first', '', 'second'])
+  t.equal(a.buffer.byteLength, 'firstsecond'.length)
+  const given = Buffer.from('given')
+  const [own] = ownCopies(given)
+  given.fill(0)
+  t.equal(String(own), 'given')
 })

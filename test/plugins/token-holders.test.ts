@@ -87,6 +87,14 @@ t.test('a device token comes back as it was signed, decoded', async (t) => {
   })
 })
 
+t.test('the bytes of a session, which is kept, keep no other memory', async (t) => {
+  const { tokens } = await open(t)
+  const { device, courier, sid, wrappedKey } = await tokens.checkDevice(
+    await tokens.signDevice(deviceClaims()),
+  )
+  for (const bytes of [device, courier, sid, wrappedKey]) t.equal(bytes.buffer.byteLength, 3 * 16 + 60)
+})
+
 t.test('the same made by hand is let in: only what is changed below makes the difference', async (t) => {
   const { tokens, day, key } = await open(t)
   const header = { alg: 'HS256', typ: 'device+jwt', kid: String(day) }
