@@ -54,8 +54,8 @@ export function readU64(bytes: Buffer, offset = 0): number {
 }
 
 /**
- * Copies in memory of their own, for what is kept long: any other small Buffer keeps the 64 KiB that Node cut it from,
- * and what else was cut from it.
+ * Copies in memory of their own, for what is kept long: a small Buffer keeps the 64 KiB that Node cut it from, and
+ * what else was cut from it.
  */
 export function ownCopies<const Parts extends readonly Uint8Array[]>(
   ...parts: Parts
