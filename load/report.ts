@@ -136,9 +136,9 @@ const {distribution, samples} = ${data}
 const width = Math.min(900, document.body.clientWidth - 32), height = 320
 const colours = ['#0b6e99', '#c4542b', '#4d8a3d', '#7a5ba6']
 new uPlot({width, height, scales: {x: {time: false, distr: 3}, y: {distr: 3}},
-  series: [{label: 'one in', value: (_, n) => n === null ? '' : n.toFixed(n < 10 ? 1 : 0)},
+  series: [{label: 'share', value: (_, n) => n === null ? '' : Number((100 - 100 / n).toFixed(4)) + ' %'},
     {label: 'ms', stroke: colours[0], width: 2, points: {show: true}}],
-  axes: [{values: (_, all) => all.map(n => n === null ? '' : (100 - 100 / n).toPrecision(n < 100 ? 2 : 5).replace(/\\.?0+$/, '') + ' %')}, {}]},
+  axes: [{values: (_, all) => all.map(n => n === null ? '' : Number((100 - 100 / n).toFixed(4)) + ' %')}, {}]},
   [distribution.map(d => 1 / (1 - d.share)), distribution.map(d => Math.max(d.ms, 0.01))], document.getElementById('latency'))
 const names = Object.keys(samples[0] ?? {}).filter(name => name !== 'atMs')
 new uPlot({width, height, scales: {x: {time: false}},
