@@ -1,9 +1,9 @@
 // Single flight: callers at once with one key share one start. It keeps nothing once that has ended, a
 // failure least of all (PROTOCOL section 7, row 14).
+import { UnderWay } from '../base/under-way.ts'
 
 export class Flight<T> {
-  /** Emptied at their end: a Map that grew leaves its old table behind, and that would hold outcomes for seconds. */
-  readonly #running = new Map<string, { outcome: Promise<T> | undefined }>()
+  readonly #running = new UnderWay<Promise<T>>()
 
   /** How many are under way. */
   get size(): number {
@@ -15,17 +15,12 @@ export class Flight<T> {
    * @returns what `start` came to, the same for all who waited; rejects with its error, a thrown one included
    */
   run(key: string, start: () => Promise<T>): Promise<T> {
-    const running = this.#running.get(key)?.outcome
+    const running = this.#running.get(key)
     if (running) return running
     const begun = (async () => start())()
-    const held: { outcome: Promise<T> | undefined } = { outcome: undefined }
     // Forgotten before any waiter goes on, so that one who tries again after a failure starts anew.
-    const outcome = begun.finally(() => {
-      this.#running.delete(key)
-      held.outcome = undefined
-    })
-    held.outcome = outcome
-    this.#running.set(key, held)
+    const outcome = begun.finally(() => this.#running.end(key))
+    this.#running.begin(key, outcome)
     return outcome
   }
 }

@@ -4,6 +4,7 @@ import { sameBytes } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { UnderWay } from '../base/under-way.ts'
 import { guardState, parseGuard, printGuard } from './guard.ts'
 
 export type GuardStore = {
@@ -26,15 +27,12 @@ export type Work<P, T> = {
 
 export type Outcome<T> = { value: T; replayed: boolean }
 
-/** Emptied at its end: a Map that grew leaves its old table behind, and that would hold digests for seconds. */
-type Running<T> = { attempt: { digest: Buffer; outcome: Promise<Outcome<T>> } | undefined }
-
 export class Once<T> {
   readonly #store: GuardStore
   readonly #find: (challenge: Buffer) => Promise<Consumed | undefined>
   readonly #clock: Clock
   readonly #onStoreLost: (cause: unknown) => void
-  readonly #running = new Map<string, Running<T>>()
+  readonly #running = new UnderWay<{ digest: Buffer; outcome: Promise<Outcome<T>> }>()
 
   constructor(options: {
     store: GuardStore
@@ -51,19 +49,14 @@ export class Once<T> {
   /** Runs the work at most once per challenge; the same digest gets the same answer, another is refused. */
   run<P>(attempt: Attempt, work: Work<P, T>): Promise<Outcome<T>> {
     const name = attempt.challenge.toString('latin1')
-    const first = this.#running.get(name)?.attempt
+    const first = this.#running.get(name)
     if (first) {
       if (!sameBytes(first.digest, attempt.digest)) return Promise.reject(used('running'))
       return first.outcome
     }
     // Entered before the first await, so that of requests at once only one gets here.
-    const running: Running<T> = { attempt: undefined }
-    const outcome = this.#settle(attempt, work).finally(() => {
-      this.#running.delete(name)
-      running.attempt = undefined
-    })
-    running.attempt = { digest: attempt.digest, outcome }
-    this.#running.set(name, running)
+    const outcome = this.#settle(attempt, work).finally(() => this.#running.end(name))
+    this.#running.begin(name, { digest: attempt.digest, outcome })
     return outcome
   }
 
