@@ -9,7 +9,7 @@ const help = `npm run soak: 100,000 verifications against a gateway of its own
 
   npm run soak
   npm run soak -- --requests 20000
-  npm run soak -- --requests 1000000 --workers 1    a worker, with a redis-server beside it; 15 minutes
+  npm run soak -- --requests 1000000 --workers 1    a worker, with a redis-server beside it; half an hour
 
 The last line is one JSON object: {"rssMb", "growthPct", "wrong"}. rssMb is the most that a process which serves had
 resident; growthPct compares it at the end with that at half time. Exit code 1 above 200 MB (250 a worker), above 5 %
