@@ -31,7 +31,7 @@ const { values } = parseArgs({
 })
 const ratioMax = 1.1
 const devicesEach = 100
-/** Handhelds that ask, the same in each step: more of them cost more, and have connections, wherever they stand. */
+/** Handhelds that ask, as many in each step: more of them cost more, and have connections, wherever they stand. */
 const active = 100
 const rowsAtOnce = 20_000
 

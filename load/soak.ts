@@ -28,13 +28,18 @@ if (values.help) {
 }
 const total = Number(values.requests)
 const workers = Number(values.workers ?? 0)
+if (!Number.isInteger(workers)) throw new RangeError(`--workers is ${values.workers}, not a number`)
 const rssMbMax = workers > 0 ? 250 : 200
 const growthPctMax = 5
 const stage = await openStage({ devices: 32, hands: 100, workers })
 const serving = servingOf(stage.gateway.pid)
 
-/** Resident memory of the largest process that serves, MB. */
-const residentMb = () => Math.max(...serving.map(rssMb))
+/** Resident memory of the largest process that serves, MB. @throws Error if one was replaced: its memory began anew */
+function residentMb(): number {
+  const now = servingOf(stage.gateway.pid)
+  if (`${now}` !== `${serving}`) throw new Error(`The gateway's processes were ${serving} and are ${now}.`)
+  return Math.max(...now.map(rssMb))
+}
 
 let sent = 0
 let wrong = 0
@@ -59,7 +64,11 @@ async function ask(device: Device): Promise<void> {
   }
 }
 
-await Promise.all(stage.devices.map(ask))
+try {
+  await Promise.all(stage.devices.map(ask))
+} finally {
+  await stage.close()
+}
 /** The mean of several samples: one garbage collection must not decide. */
 function meanOf(from: number, to: number): number {
   const within = samples.filter((sample) => sample.sent >= total * from && sample.sent <= total * to)
@@ -67,6 +76,5 @@ function meanOf(from: number, to: number): number {
 }
 const growthPct = Math.round((meanOf(0.9, 1) / meanOf(0.5, 0.6) - 1) * 1000) / 10
 const peak = Math.round(Math.max(...samples.map((sample) => sample.rss)))
-await stage.close()
 console.log(JSON.stringify({ rssMb: peak, growthPct, wrong }))
 process.exit(wrong === 0 && peak <= rssMbMax && growthPct <= growthPctMax ? 0 : 1)

@@ -2,8 +2,11 @@
 // that step stay in the processor's caches, where between steps of other kinds each task would fetch them anew
 // (cohort scheduling: Larus and Parkes, USENIX 2002).
 
-/** Runs work with that of others who came meanwhile, and gives what it comes to. */
-export type RunInCohort = <T>(work: () => Promise<T> | T) => Promise<T>
+/**
+ * Runs work with that of others who came meanwhile, and gives what it comes to. The work calls `leave` where it only
+ * waits from there on: it is not expected back with the others.
+ */
+export type RunInCohort = <T>(work: (leave: () => void) => Promise<T> | T) => Promise<T>
 
 /** Those who went longer ago are not expected back. */
 const backMs = 100
@@ -12,9 +15,9 @@ const backMs = 100
  * Those who come while the event loop reads what has come go on when it has read it. Promises settle in turn: all of
  * them take their first step, then all of them the second. All go on at once, however many: who was left waiting here
  * would not make the loop late, and no one would see that there is too much to do.
- * @param paceMs where others are under way, or went together just now, the next cohort waits until as many have come
- *   as were last seen at once, at most so long from the first that came: what comes in pieces would otherwise go on in
- *   pieces, and need all the more of the processor
+ * @param paceMs where others went less than 100 ms ago, and are under way or were several, the next cohort waits until
+ *   as many have come as were last seen at once, at most so long from the first that came: what comes in pieces would
+ *   otherwise go on in pieces, and need all the more of the processor
  */
 export function createCohort(paceMs = 0): RunInCohort {
   let waiting: (() => void)[] = []
@@ -40,7 +43,7 @@ export function createCohort(paceMs = 0): RunInCohort {
   }
 
   const expected = () => Math.max(seen, seenBefore)
-  const areOthers = () => running > 0 || (expected() > 1 && performance.now() - wentAt < backMs)
+  const areOthers = () => (running > 0 || expected() > 1) && performance.now() - wentAt < backMs
 
   function join(go: () => void): void {
     waiting.push(go)
@@ -52,11 +55,18 @@ export function createCohort(paceMs = 0): RunInCohort {
 
   return async (work) => {
     await new Promise<void>(join)
+    let isHere = true
+    const leave = () => {
+      if (!isHere) return
+      isHere = false
+      running -= 1
+      seen -= 1
+    }
     running += 1
     try {
-      return await work()
+      return await work(leave)
     } finally {
-      running -= 1
+      if (isHere) running -= 1
     }
   }
 }

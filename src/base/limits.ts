@@ -57,7 +57,7 @@ export const limits = {
   crlLookMs: 500,
   /** States renew their lists within 90 days: a folder of hundreds of files is not looked at more often. */
   cscaLookMs: 5000,
-  /** What the memo of one suite holds: 144 bytes a SOD. */
+  /** What the memo of one suite holds: 144 bytes a SOD. Some six in seven of the last. */
   sodsKnownMax: 32_768,
   signersKnownMax: 1024,
   /** Checks of SM2, and of passports, that wait for a turn, and how long for one: three must fit in a request. */
@@ -65,7 +65,7 @@ export const limits = {
   turnWaitMsMax: 500,
   /** How long such checks may be begun in one turn of the event loop: some twelve of SM2. */
   turnLoopMs: 4,
-  /** How long verifications that come one by one gather, while others are under way. */
+  /** How long verifications that come one by one gather at most, where others went just before. */
   cohortPaceMs: 6,
   // Card issuers that are trusted (docs/TRUST.md)
   trustListCharsMax: 2 * 1024 * 1024,

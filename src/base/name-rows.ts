@@ -1,4 +1,4 @@
-// Rows of bytes by name, in two blocks of memory. As objects of a Map they would be several each, and the collector
+// Rows of bytes by name, in a few blocks of memory. As objects of a Map they would be several each, and the collector
 // marks every one that lives, again and again.
 
 const nameBytes = 32
@@ -18,7 +18,7 @@ export class NameRows {
   readonly #askedWords = new Uint32Array(this.#asked.buffer, this.#asked.byteOffset, nameWords)
   #uses = 0
 
-  /** @param options.rowsMax a multiple of 8; nothing is resident before it is used */
+  /** @param options.rowsMax a multiple of 8; of a full set a row goes though others have room */
   constructor({ rowsMax, rowBytes }: { rowsMax: number; rowBytes: number }) {
     this.#sets = rowsMax / ways
     if (!Number.isInteger(this.#sets)) throw new RangeError(`rowsMax is ${rowsMax}, no multiple of ${ways}`)

@@ -1,6 +1,6 @@
 // What is under way, by name. A Map that is swept or grows leaves its old table behind; once that is in the old
 // generation it holds what was in it until the next full collection, with the slab of each small Buffer, long after
-// the work has ended. Here only an empty holder is left.
+// the work has ended. Here only a name and an empty holder are left.
 
 export class UnderWay<T extends object> {
   readonly #held = new Map<string, { work: T | undefined }>()

@@ -12,7 +12,7 @@ export const memoryStoreWarning =
   'second process does not see them. The ledger still refuses a challenge that was used. Set REDIS_URL to ' +
   'redis://host:6379 for more than one process.'
 
-// Text, one byte a character: immutable, and it does not hold on to the 8 KiB pool a Buffer was cut from.
+// Text, one byte a character: immutable, and it does not hold on to the pool (64 KiB) that a Buffer was cut from.
 type Entry = { value: string; expiresAt: number }
 
 const oldestLookedAt = 2

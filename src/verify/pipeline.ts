@@ -54,7 +54,7 @@ export function createVerifier(services: Services) {
   const inCohort = createCohort(limits.cohortPaceMs)
 
   /** Rows 5-17. */
-  async function go(request: VerifyRequest): Promise<Outcome<Given>> {
+  async function go(request: VerifyRequest, leave: () => void): Promise<Outcome<Given>> {
     const { device, sid } = request.session
     const challenge = await assertChallenge(services, { ...request, device, use: purpose.reading }) // row 5
     const { reading, verifier } = await unseal(services, sessionKeyOf, request) // row 6
@@ -67,7 +67,7 @@ export function createVerifier(services: Services) {
       {
         prefetch: () => prepare(services, opened, card),
         run: async (preparation) => {
-          const given = await answer(services, opened, { card, preparation })
+          const given = await answer(services, opened, { card, preparation, leave })
           void misuse.note({ device, refused: given.answer === 'no', person: personOf(card) })
           return given
         },
@@ -79,7 +79,7 @@ export function createVerifier(services: Services) {
   return async function verify(request: VerifyRequest): Promise<Outcome<Given>> {
     await assertAdmitted(services, request.session) // row 3
     services.takeRate(request.session) // row 4
-    return inCohort(() => go(request))
+    return inCohort((leave) => go(request, leave))
   }
 }
 
@@ -137,13 +137,13 @@ async function withinQuota(
   }
 }
 
-/** Rows 13-17 for a request that is the first with its challenge. */
+/** Rows 13-17 for a request that is the first with its challenge. It leaves its cohort before it is held. */
 async function answer(
   services: Services,
   opened: Opened,
-  found: { card: CardOutcome; preparation: Preparation },
+  found: { card: CardOutcome; preparation: Preparation; leave: () => void },
 ): Promise<Given> {
-  const { card, preparation } = found
+  const { card, preparation, leave } = found
   const answered = await withinQuota(services, opened, card)
   if (answered) return answered
   const undecided = (transaction: Buffer) =>
@@ -153,7 +153,10 @@ async function answer(
     : await decide(services, preparation, undecided) // rows 13-15
   const hold = holdMs(services.bureauDelayP999Ms())
   // The token names the entry's index and time: a no that was quickly known may not be recorded sooner.
-  if (decision.refusal) await sleepUntil(services, recordAt(opened.arrivedAt, services.clock.mono(), hold))
+  if (decision.refusal) {
+    leave()
+    await sleepUntil(services, recordAt(opened.arrivedAt, services.clock.mono(), hold))
+  }
   const consumed = await commit(services, opened, { type: 'verify', card, ...decision })
   const given = await give(services, opened, consumed) // row 17
   decision.keep()
