@@ -19,7 +19,8 @@ export type GatewayProcess = {
 }
 
 const anyPort = { DEVICE_PORT: '0', CARRIER_PORT: '0', OPERATOR_PORT: '0' }
-const startMsMax = 20_000
+/** A first start parses every module, here beside others on a small machine. */
+const startMsMax = 60_000
 
 /** Resolves when it listens. Throws with what it printed if it ends before. */
 export async function startGateway(options: {

@@ -1,6 +1,6 @@
 // Runs the test files, each in a process of its own, all of them or those that are named: `node test/run.ts [file ...]`.
 // Not `tap run`, nor tap's own `spawn`: their loaders read each source once more, and through NODE_OPTIONS do so in every
-// gateway that a test starts.
+// gateway that a test starts. A file that fails beside others is run again alone, and that counts.
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { PassThrough } from 'node:stream'
@@ -52,21 +52,36 @@ async function run(file: string): Promise<{ tap: string; end: string }> {
   return { tap, end }
 }
 
+/** The innermost check that failed first. */
+const firstFailure = (tap: string) =>
+  /^ *not ok .*$/m.exec(tap)?.[0].trim() ?? 'no check failed, but it ended so'
+
 t.setTimeout(0) // Each file has its own.
+const failed: string[] = []
 let told: Promise<unknown> = Promise.resolve()
+
+function tell(name: string, { tap, end }: { tap: string; end: string }): void {
+  told = told.then(async () => {
+    const tapStream = new PassThrough()
+    tapStream.end(tap)
+    await t.stdin(name, { tapStream })
+    if (end !== '0' && !/^not ok /m.test(tap)) t.fail(`${name} ended with ${end}`)
+  })
+}
+
 await Promise.all(
   Array.from({ length: lanes }, async () => {
     for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      const name = file
-      const { tap, end } = await run(name)
-      told = told.then(async () => {
-        const tapStream = new PassThrough()
-        tapStream.end(tap)
-        await t.stdin(name, { tapStream })
-        if (end !== '0' && !/^not ok /m.test(tap)) t.fail(`${name} ended with ${end}`)
-      })
+      const ran = await run(file)
+      if (ran.end === '0') tell(file, ran)
+      else {
+        console.error(`${file} failed beside others, and is run again alone: ${firstFailure(ran.tap)}`)
+        failed.push(file)
+      }
     }
   }),
 )
+// Deadlines are tested too, and on a busy machine other tests are what makes them late: who fails does so alone.
+for (const file of failed) tell(file, await run(file))
 await told
 t.end()
