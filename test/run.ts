@@ -1,6 +1,6 @@
 // Runs the test files, each in a process of its own, all of them or those that are named: `node test/run.ts [file ...]`.
 // Not `tap run`, nor tap's own `spawn`: their loaders read each source once more, and through NODE_OPTIONS do so in every
-// gateway that a test starts. A file that fails beside others is run again alone, and that counts.
+// gateway that a test starts.
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { PassThrough } from 'node:stream'
@@ -15,8 +15,13 @@ const lanes = 5
 const longest = [
   ...['workers', 'wire/carrier-tls', 'restored-backup', 'wire/bad-certificates', 'upkeep', 'verify/order'],
   ...['listener-tls', 'wire/misuse', 'ledger/finds', 'serve', 'routes/admission', 'wire/sam', 'privacy'],
-  ...['verify/refusals', 'verify/flips', 'docs', 'ledger/integrator', 'wire/gateway-certificate'],
+  ...['verify/flips', 'docs', 'ledger/integrator', 'wire/gateway-certificate'],
 ].map((name) => `test/${name}.test.ts`)
+
+/** Run alone, after the others, and once: they hold deadlines or CPU time to account, which others' work makes late. */
+const timed = ['verify/refusals', 'card/attacks', 'bureau/client', 'verify/attacks', 'verify/once'].map(
+  (name) => `test/${name}.test.ts`,
+)
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 const asked = process.argv.slice(2)
@@ -29,11 +34,11 @@ const env = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL('../node_modules/.cache/vouchsafe', import.meta.url)),
 }
 
-/** @throws Error if a file of the longest is no more */
+/** All but the timed ones. @throws Error if a file that is named here is no more */
 function inOrder(all: readonly string[]): string[] {
-  const gone = longest.filter((file) => !all.includes(file))
+  const gone = [...longest, ...timed].filter((file) => !all.includes(file))
   if (gone.length > 0) throw new Error(`test/run.ts names files that are no more: ${gone.join(', ')}`)
-  return [...longest, ...all.filter((file) => !longest.includes(file))]
+  return [...longest, ...all.filter((file) => ![...longest, ...timed].includes(file))]
 }
 
 /** The file's TAP, whole, and how its process ended. */
@@ -52,15 +57,11 @@ async function run(file: string): Promise<{ tap: string; end: string }> {
   return { tap, end }
 }
 
-/** The innermost check that failed first. */
-const firstFailure = (tap: string) =>
-  /^ *not ok .*$/m.exec(tap)?.[0].trim() ?? 'no check failed, but it ended so'
-
 t.setTimeout(0) // Each file has its own.
-const failed: string[] = []
 let told: Promise<unknown> = Promise.resolve()
 
-function tell(name: string, { tap, end }: { tap: string; end: string }): void {
+async function runAndTell(name: string): Promise<void> {
+  const { tap, end } = await run(name)
   told = told.then(async () => {
     const tapStream = new PassThrough()
     tapStream.end(tap)
@@ -71,17 +72,9 @@ function tell(name: string, { tap, end }: { tap: string; end: string }): void {
 
 await Promise.all(
   Array.from({ length: lanes }, async () => {
-    for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      const ran = await run(file)
-      if (ran.end === '0') tell(file, ran)
-      else {
-        console.error(`${file} failed beside others, and is run again alone: ${firstFailure(ran.tap)}`)
-        failed.push(file)
-      }
-    }
+    for (let file = files.shift(); file !== undefined; file = files.shift()) await runAndTell(file)
   }),
 )
-// Deadlines are tested too, and on a busy machine other tests are what makes them late: who fails does so alone.
-for (const file of failed) tell(file, await run(file))
+if (asked.length === 0) for (const file of timed) await runAndTell(file)
 await told
 t.end()

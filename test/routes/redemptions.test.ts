@@ -15,6 +15,9 @@ const refusedAs = (call: Promise<unknown>) =>
   )
 const today = () => printDay(carrierDay(systemClock.now()))
 
+/** One in 256 ends with AA by itself. */
+const altered = (token: string) => `${token.slice(0, -2)}${token.endsWith('AA') ? 'AQ' : 'AA'}`
+
 t.test('a yes is redeemed for its parcel, once, and again and again with the same result', async (t) => {
   const g = await startTestGateway(t)
   const [own, theirs] = [openCarrier(t, g), openCarrier(t, g, 'river-post')]
@@ -29,7 +32,7 @@ t.test('a yes is redeemed for its parcel, once, and again and again with the sam
     ['a no', () => own.redeem(no.token, no.parcel)],
     ['of another carrier', () => theirs.redeem(yes.token, yes.parcel)],
     ['no token', () => own.redeem('x', yes.parcel)],
-    ['altered', () => own.redeem(`${yes.token.slice(0, -2)}AA`, yes.parcel)],
+    ['altered', () => own.redeem(altered(yes.token), yes.parcel)],
   ] as const) {
     t.equal(await refusedAs(call()), 'token_not_redeemable', what)
   }
