@@ -1,5 +1,5 @@
 // Bytes in and out of text and integers. Big-endian throughout; base64url is canonical (PROTOCOL section 1).
-import { hash, randomBytes, randomFillSync, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, type KeyObject, randomBytes, randomFillSync, timingSafeEqual } from 'node:crypto'
 
 const base64urlAlphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 /** Of a text by its length modulo 4: those without spare bits; a single character has no byte (RFC 4648 section 3.5). */
@@ -74,6 +74,13 @@ export function sha256(...parts: Uint8Array[]): Buffer {
   const whole = parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts)
   // By way of a string: a Buffer that Node makes outside JavaScript costs twice as much as the hash itself.
   return Buffer.from(hash('sha256', whole, 'latin1'), 'latin1')
+}
+
+/** HMAC-SHA-256 (RFC 2104) of the parts, one after the other; 32 bytes. */
+export function hmacSha256(key: KeyObject | Uint8Array, ...parts: (Uint8Array | string)[]): Buffer {
+  const mac = createHmac('sha256', key)
+  for (const part of parts) mac.update(part)
+  return Buffer.from(mac.digest('latin1'), 'latin1') // As above.
 }
 
 /** Compares without telling where the difference lies; false when the lengths differ. */

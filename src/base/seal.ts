@@ -6,8 +6,11 @@ export const nonceBytes = 12
 export const tagBytes = 16
 export const sealOverhead = nonceBytes + tagBytes
 
+/** A KeyObject where the key is used again; bytes cost less where it is used once. */
+export type SealKey = KeyObject | Uint8Array
+
 /** Seals `plain` under a 256-bit key, bound to `aad`. */
-export function seal(key: KeyObject, plain: Uint8Array, aad: Uint8Array): Buffer {
+export function seal(key: SealKey, plain: Uint8Array, aad: Uint8Array): Buffer {
   const nonce = takeRandom(nonceBytes)
   const cipher = createCipheriv('aes-256-gcm', key, nonce)
   cipher.setAAD(aad)
@@ -15,7 +18,7 @@ export function seal(key: KeyObject, plain: Uint8Array, aad: Uint8Array): Buffer
 }
 
 /** Opens what `seal` made; undefined if it is short, altered, or under another key or AAD. */
-export function open(key: KeyObject, sealed: Uint8Array, aad: Uint8Array): Buffer | undefined {
+export function open(key: SealKey, sealed: Uint8Array, aad: Uint8Array): Buffer | undefined {
   if (sealed.length < sealOverhead) return undefined
   const end = sealed.length - tagBytes
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, nonceBytes), {

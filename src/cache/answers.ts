@@ -2,7 +2,7 @@
 // only while the change feed vouches for them (PROTOCOL section 8). It knows no store, only two functions.
 import { type KeyObject, randomInt } from 'node:crypto'
 import { assert } from '../base/assert.ts'
-import { printBase64url, readU64, sha256, u8, u32, u64 } from '../base/bytes.ts'
+import { printBase64url, readU64, sha256, u32 } from '../base/bytes.ts'
 import { type Clock, dayMs, epochOf } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { open, seal, sealOverhead } from '../base/seal.ts'
@@ -23,7 +23,7 @@ export type CachedAnswer = {
 }
 
 /** Where a cached answer lies: its day and the two keys of the person with the carrier. */
-export type CachePlace = { day: number; ck: Buffer; vk: () => KeyObject }
+export type CachePlace = { day: number; ck: Buffer; vk: () => Buffer }
 
 const answerBytes = 48
 const padding = Buffer.alloc(6)
@@ -33,16 +33,14 @@ const aadOf = (at: { day: number; ck: Buffer }) => bind('cache', u32(at.day), at
 
 /** Seals an answer to its place: always `sealedAnswerBytes` long. */
 export function sealAnswer(value: CachedAnswer, at: CachePlace): Buffer {
-  const plain = Buffer.concat([
-    u8(value.answer),
-    u8(value.refusal),
-    u64(value.issuedAtMs),
-    u64(value.expiresAtMs),
-    u64(value.position),
-    value.transaction,
-    padding,
-  ])
-  assert(plain.length === answerBytes, 'a cached answer has 48 bytes')
+  assert(value.transaction.length === 16, 'a transaction has 16 bytes')
+  const plain = Buffer.alloc(answerBytes) // The last six are padding.
+  plain[0] = value.answer
+  plain[1] = value.refusal
+  plain.writeBigUInt64BE(BigInt(value.issuedAtMs), 2)
+  plain.writeBigUInt64BE(BigInt(value.expiresAtMs), 10)
+  plain.writeBigUInt64BE(BigInt(value.position), 18)
+  plain.set(value.transaction, 26)
   return seal(at.vk(), plain, aadOf(at))
 }
 

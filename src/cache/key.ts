@@ -1,8 +1,8 @@
 // Under what a bureau's answer is cached: keys that only who has the day's secret, the carrier and the whole
 // identity can make (PROTOCOL section 8). It knows neither stores nor answers.
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { assert } from '../base/assert.ts'
-import { printBase64url } from '../base/bytes.ts'
+import { hmacSha256, printBase64url } from '../base/bytes.ts'
 import { bind, printT2l } from '../base/t2l.ts'
 
 /**
@@ -45,12 +45,9 @@ export function deriveCacheKey(
   secret: KeyObject,
   carrier: string,
   who: Buffer,
-): { ck: Buffer; vk: () => KeyObject } {
-  const mac = (purpose: 'ck' | 'vk') =>
-    createHmac('sha256', secret)
-      .update(bind(purpose, carrier, who))
-      .digest()
-  return { ck: mac('ck').subarray(0, cacheKeyBytes), vk: () => createSecretKey(mac('vk')) }
+): { ck: Buffer; vk: () => Buffer } {
+  const mac = (purpose: 'ck' | 'vk') => hmacSha256(secret, bind(purpose, carrier, who))
+  return { ck: mac('ck').subarray(0, cacheKeyBytes), vk: () => mac('vk') }
 }
 
 /** Key of an answer in the store; `day` is floor(Unix time / 86400). */

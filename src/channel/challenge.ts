@@ -1,7 +1,7 @@
 // Challenges: 42 bytes that prove themselves, so that no node needs to remember them (PROTOCOL section 4).
 // Consumption is not known here.
-import { createHmac, type KeyObject, randomBytes } from 'node:crypto'
-import { sameBytes, sha256, u8 } from '../base/bytes.ts'
+import { type KeyObject, randomBytes } from 'node:crypto'
+import { hmacSha256, sameBytes, sha256, u8 } from '../base/bytes.ts'
 import { epochOf, hourMs } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { bind } from '../base/t2l.ts'
@@ -15,10 +15,7 @@ const at = { epoch: 1, issued: 2, ttl: 6, batch: 8, deviceTag: 16, count: 24, ma
 export const deviceTagOf = (device: Buffer) => sha256(bind('device-tag', device)).subarray(0, 8)
 
 const macOf = (key: KeyObject, use: Purpose, head: Buffer) =>
-  createHmac('sha256', key)
-    .update(bind('challenge', u8(use), head))
-    .digest()
-    .subarray(0, 16)
+  hmacSha256(key, bind('challenge', u8(use), head)).subarray(0, 16)
 
 /**
  * Makes a base that serves `count` challenges; index 0 is set.

@@ -1,7 +1,7 @@
 // HPKE base mode, export only: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM (RFC 9180 sections 4, 5).
 // node:crypto does the KEM; the key schedule for one 32-byte export is written out here.
-import { createHmac, createSecretKey, decapsulate, encapsulate, type KeyObject } from 'node:crypto'
-import { sha256, u8 } from '../base/bytes.ts'
+import { createSecretKey, decapsulate, encapsulate, type KeyObject } from 'node:crypto'
+import { hmacSha256, sha256, u8 } from '../base/bytes.ts'
 import { bind } from '../base/t2l.ts'
 
 const suite = Buffer.concat([Buffer.from('HPKE'), Buffer.of(0, 0x10, 0, 1, 0, 2)]) // RFC 9180 section 5.1
@@ -10,17 +10,12 @@ const none = Buffer.alloc(0)
 const zeros = Buffer.alloc(32)
 const exportBytes = 32
 
-function hmac(key: Uint8Array, ...parts: (Uint8Array | string)[]): Buffer {
-  const mac = createHmac('sha256', key)
-  for (const part of parts) mac.update(part)
-  return mac.digest()
-}
-
-const extract = (salt: Uint8Array, label: string, ikm: Uint8Array) => hmac(salt, version, suite, label, ikm)
+const extract = (salt: Uint8Array, label: string, ikm: Uint8Array) =>
+  hmacSha256(salt, version, suite, label, ikm)
 
 /** LabeledExpand for L = 32, which is one block of HKDF-SHA256. */
 const expand = (prk: Uint8Array, label: string, info: Uint8Array) =>
-  hmac(prk, Buffer.of(0, exportBytes), version, suite, label, info, u8(1))
+  hmacSha256(prk, Buffer.of(0, exportBytes), version, suite, label, info, u8(1))
 
 const pskIdHash = extract(zeros, 'psk_id_hash', none)
 

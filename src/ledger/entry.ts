@@ -1,7 +1,7 @@
 // Entries and private rows, byte by byte (PROTOCOL section 9). Pure: no store, no clock, no keys of its own.
 import { isUtf8 } from 'node:buffer'
-import { createHmac, type KeyObject } from 'node:crypto'
-import { readU64, sha256, u8, u32, u64 } from '../base/bytes.ts'
+import type { KeyObject } from 'node:crypto'
+import { hmacSha256, readU64, sha256, u8, u32, u64 } from '../base/bytes.ts'
 import { open, seal } from '../base/seal.ts'
 import { bind, bindFields, type Field, parseT2l, printT2l } from '../base/t2l.ts'
 
@@ -180,8 +180,7 @@ export const openRow = (record: KeyObject, day: number, blob: Buffer) => open(re
 
 export type Subject = { docType: string; state: string; number: string; serial: Buffer }
 
-const macOf = (tagKey: KeyObject, message: Uint8Array) =>
-  Buffer.from(createHmac('sha256', tagKey).update(message).digest('latin1'), 'latin1').subarray(0, 16)
+const macOf = (tagKey: KeyObject, message: Uint8Array) => hmacSha256(tagKey, message).subarray(0, 16)
 
 /** Tag by which the rows of one day about one person are found by who has the card. */
 export const deriveSubjectTag = (tagKey: KeyObject, { docType, state, number }: Omit<Subject, 'serial'>) =>

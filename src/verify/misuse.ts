@@ -1,8 +1,9 @@
 // What a device does that couriers do not: refusal after refusal, or far more people in a day than it usually has.
 // Counted after the answer has left and never waited for by it. The asker is stopped, never the person: nobody is
 // counted but as one of the people of one device on one day, under a name that means nothing elsewhere.
-import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { hmacSha256 } from '../base/bytes.ts'
 import { dayMs, epochOf } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { RecentMap } from '../base/recent.ts'
@@ -29,10 +30,7 @@ type Own = { counters: Counters; secret: KeyObject }
 
 /** A person as a device's day knows them: `misuse{device, who}` under the day's cache key. */
 export const nameForDevice = (secret: KeyObject, device: Buffer, who: Who): Buffer =>
-  createHmac('sha256', secret)
-    .update(bind('misuse', device, printWho(who)))
-    .digest()
-    .subarray(0, personBytes)
+  hmacSha256(secret, bind('misuse', device, printWho(who))).subarray(0, personBytes)
 
 export function createMisuse(services: Needs) {
   const own: Own = { counters: createCounters(), secret: createSecretKey(randomBytes(32)) }

@@ -35,7 +35,7 @@ t.test('keys are the HMACs of PROTOCOL section 8', async (t) => {
       .digest()
   const { ck, vk } = deriveCacheKey(secret, 'carrier-one', printed)
   t.same(ck, mac('ck').subarray(0, 16))
-  t.same(vk().export(), mac('vk'))
+  t.same(vk(), mac('vk'))
   t.equal(storageKey(20_780, ck), `v1:c:20780:${ck.toString('base64url')}`)
   t.match(storageKey(20_780, ck), /^v1:c:20780:[\w-]{22}$/)
 })
