@@ -1,7 +1,8 @@
 // Base64url is canonical: of all texts exactly those that a printer prints are read (RFC 4648 sections 3.5, 5).
+import { createSecretKey } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { ownCopies, parseBase64url, printBase64url } from '../../src/base/bytes.ts'
+import { hmacSha256, ownCopies, parseBase64url, printBase64url } from '../../src/base/bytes.ts'
 
 /** The slow way: what is read must print to the same text. */
 function parseSlowly(text: string): Buffer | undefined {
@@ -61,4 +62,25 @@ t.test('own copies are in memory that nothing else is in', async (t) => {
   const [own] = ownCopies(given)
   given.fill(0)
   t.equal(String(own), 'given')
+})
+
+t.test('HMAC-SHA-256: test cases of RFC 4231 section 4, by bytes, by KeyObject and in parts', (t) => {
+  const cases: [key: Buffer, text: string, mac: string][] = [
+    [Buffer.alloc(20, 0x0b), 'Hi There', 'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7'],
+    [
+      Buffer.from('Jefe'),
+      'what do ya want for nothing?',
+      '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    ],
+    [
+      Buffer.alloc(131, 0xaa),
+      'Test Using Larger Than Block-Size Key - Hash Key First',
+      '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54',
+    ],
+  ]
+  for (const [key, text, mac] of cases) {
+    t.equal(hmacSha256(key, Buffer.from(text)).toString('hex'), mac)
+    t.equal(hmacSha256(createSecretKey(key), text.slice(0, 3), text.slice(3)).toString('hex'), mac)
+  }
+  t.end()
 })

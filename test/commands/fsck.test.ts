@@ -168,7 +168,7 @@ t.test(
     for (const path of [held, join(file, '..', 'absent'), file])
       t.match(await fsck(file, '--checkpoint', path), {
         code: 2,
-        text: /does not hold a checkpoint signed by/,
+        errors: /does not hold a checkpoint signed by/,
       })
   },
 )

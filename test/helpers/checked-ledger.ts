@@ -17,18 +17,19 @@ const { privateKey } = generateKeyPairSync('ed25519')
 export const signer = { name: 'ledger.test', key: privateKey }
 export const key = printVkey(signer.name, privateKey)
 
+/** `text` is what it found, `errors` what it could not begin with; a slow machine is told of progress there too. */
 export async function fsck(file: string, ...more: string[]) {
-  const out: string[] = []
+  const [out, err] = [[] as string[], [] as string[]]
   const io = {
     config: readConfig({}),
     clock: systemClock,
     dataDir: join(file, '..'),
     certsDir: join(file, '..', 'none'),
     out: (line: string) => out.push(line),
-    err: (line: string) => out.push(line),
+    err: (line: string) => err.push(line),
   }
   const code = await runFsck(['--file', file, '--key', key, ...more], io)
-  return { code, text: out.join('\n') }
+  return { code, text: out.join('\n'), errors: err.join('\n') }
 }
 
 const macKey = createSecretKey(Buffer.alloc(32, 1))
