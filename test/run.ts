@@ -25,7 +25,7 @@ const timed = ['verify/refusals', 'card/attacks', 'bureau/client', 'verify/attac
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 const asked = process.argv.slice(2)
-const files = asked.length > 0 ? asked : inOrder(globSync('test/**/*.test.ts').sort())
+const files = asked.length > 0 ? [...asked] : inOrder(globSync('test/**/*.test.ts').sort())
 const env = {
   ...process.env,
   TAP: '1', // A child prints TAP, and no report.

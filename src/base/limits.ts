@@ -47,6 +47,7 @@ export const limits = {
   answerTokenLifeS: 86_400,
   /** Ours are some 700 characters. */
   tokenCharsMax: 2048,
+  /** 804 bytes each, a multiple of 8. */
   tokensKnownMax: 10_000,
   sessionLifeS: 43_200,
   holdStepMs: 50,

@@ -4,10 +4,10 @@ import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { GatewayError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
-import { RecentMap } from '../base/recent.ts'
+import { NameRows } from '../base/name-rows.ts'
 import { carrierAudience, type SignedAnswerClaims } from './claims.ts'
 
-/** Made once for each token: printing costs more than everything else that a repeated question needs. */
+/** The claims of a token, and what is said of it. */
 type Known = { claims: SignedAnswerClaims; text: string }
 
 /** Claims of an answer token that we signed, ended or not; undefined for any other text. */
@@ -22,13 +22,13 @@ export function createIntrospection(options: {
   isNewsFresh: () => boolean
 }) {
   const { readAnswer, clock, isRevoked, isNewsFresh } = options
-  let known = new RecentMap<Known>(limits.tokensKnownMax)
+  let known = createKnownTokens()
 
   async function learn(id: string, token: string): Promise<Known | undefined> {
     const into = known // What is being read while a key goes is not remembered past that.
     const claims = await readAnswer(token)
     const learnt = claims && { claims, text: printActive(claims) }
-    if (learnt) into.set(id, learnt)
+    if (learnt) into.set(id, learnt.text)
     return learnt
   }
 
@@ -41,10 +41,7 @@ export function createIntrospection(options: {
     const found = known.get(id) ?? (await learn(id, token))
     if (!found) return undefined
     const { aud, exp, jti } = found.claims
-    if (isRevoked(jti)) {
-      known.delete(id)
-      return undefined
-    }
+    if (isRevoked(jti)) return undefined
     if (aud !== carrierAudience(carrier) || exp * 1000 <= clock.now()) return undefined
     // That a token is not in force is sure whatever the news; that it is, is not.
     if (!isNewsFresh()) throw new GatewayError('bureau_unavailable', 'revocations_stale')
@@ -63,10 +60,39 @@ export function createIntrospection(options: {
     },
     /** Forgets every token: a key with which one was signed is no more. */
     forget() {
-      known = new RecentMap(limits.tokensKnownMax)
+      known = createKnownTokens()
     },
     /** How many tokens are remembered. */
-    size: () => known.size,
+    size: () => known.size(),
+  }
+}
+
+const lengthBytes = 2
+/** What is said of our tokens has some 500. */
+const rowBytes = 768
+
+/**
+ * What was said of tokens, by their hashes. Bytes, which the collector does not look at: as objects, thousands that
+ * live for minutes and are then let go made it mark the whole heap again and again.
+ */
+function createKnownTokens() {
+  const rows = new NameRows({ rowsMax: limits.tokensKnownMax, rowBytes })
+  return {
+    get(id: string): Known | undefined {
+      const row = rows.get(id)
+      if (!row) return undefined
+      const text = row.toString('utf8', lengthBytes, lengthBytes + row.readUInt16BE())
+      return { claims: JSON.parse(text) as SignedAnswerClaims, text }
+    },
+    /** What is too long for a row is not remembered. */
+    set(id: string, text: string): void {
+      const bytes = Buffer.byteLength(text)
+      if (bytes > rowBytes - lengthBytes) return
+      const row = rows.set(id)
+      row.writeUInt16BE(bytes)
+      row.write(text, lengthBytes)
+    },
+    size: () => rows.size,
   }
 }
 

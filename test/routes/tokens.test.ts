@@ -160,8 +160,8 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
   clock.advance(1)
   t.equal(await introspect('good', 'swift-crane'), undefined, 'at its end')
   t.equal(asked, 4)
-  for (let i = 0; i < limits.tokensKnownMax + 5; i++) await introspect(`good ${i}`, 'swift-crane')
-  t.equal(size(), limits.tokensKnownMax)
+  for (let i = 0; i < 2 * limits.tokensKnownMax; i++) await introspect(`good ${i}`, 'swift-crane')
+  t.ok(size() > limits.tokensKnownMax * 0.9 && size() <= limits.tokensKnownMax, `${size()} are remembered`)
 })
 
 t.test('a token that is being checked while a key goes is not remembered past that', async (t) => {
