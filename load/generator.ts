@@ -27,10 +27,17 @@ const headersOf = (line: Line): Record<string, string> => ({
   ...(line.token === '' ? {} : { authorization: `Bearer ${line.token}` }),
 })
 
+/** How many were answered, told twice in ten seconds. */
+function createProgress(of: number) {
+  let answered = 0
+  const timer = setInterval(() => process.send?.({ answered, of }), 5000).unref()
+  return { count: () => void answered++, end: () => clearInterval(timer) }
+}
+
 type Sent = { replies: Reply[]; left: number[]; tookMs: number }
 
 /** Each connection sends a share of its own, one request after another. */
-async function closedLoop(job: GenerateJob, lines: readonly Line[]): Promise<Sent> {
+async function closedLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () => void): Promise<Sent> {
   const shares = sharesOf(lines, Math.min(job.connections, lines.length))
   const replies: Reply[] = []
   let next = 0
@@ -42,6 +49,7 @@ async function closedLoop(job: GenerateJob, lines: readonly Line[]): Promise<Sen
       ...{ method: 'POST' as const, path: line.path, headers: headersOf(line), body: line.body },
       onResponse(status: number, body: string) {
         replies.push({ line: i, status, body, micros: 0 })
+        onAnswer()
       },
     }
   }
@@ -67,7 +75,7 @@ async function closedLoop(job: GenerateJob, lines: readonly Line[]): Promise<Sen
 }
 
 /** What follows another goes last: in an open loop it could overtake it. */
-async function openLoop(job: GenerateJob, lines: readonly Line[], rate: number): Promise<Sent> {
+async function openLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () => void): Promise<Sent> {
   const order = [...lines.keys()].sort(
     (a, b) => Number(lines[a]?.follows ?? false) - Number(lines[b]?.follows ?? false) || a - b,
   )
@@ -75,8 +83,8 @@ async function openLoop(job: GenerateJob, lines: readonly Line[], rate: number):
     const line = lines[i] as Line
     return printPost(job.url, line.path, headersOf(line), line.body)
   })
-  const { url, tls, connections } = job
-  const { outcomes, tookMs } = await runOpenLoop({ url, tls, connections, rate, requests })
+  const { url, tls, connections, rate = 0 } = job
+  const { outcomes, tookMs } = await runOpenLoop({ url, tls, connections, rate, requests, onAnswer })
   return {
     replies: outcomes.map((outcome, i) => ({ line: order[i] as number, ...outcome })),
     left: [],
@@ -88,8 +96,10 @@ async function generate(job: GenerateJob): Promise<Generated> {
   const lines = readLines(job.files)
   const before = process.cpuUsage()
   process.send?.({ begun: true })
-  const { replies, left, tookMs } =
-    job.rate === undefined ? await closedLoop(job, lines) : await openLoop(job, lines, job.rate)
+  const progress = createProgress(lines.length)
+  const send = job.rate === undefined ? closedLoop : openLoop
+  const { replies, left, tookMs } = await send(job, lines, progress.count)
+  progress.end()
   const { user, system } = process.cpuUsage(before)
   process.send?.({ ended: true })
   const out = createWriteStream(job.out)

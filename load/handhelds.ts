@@ -1,5 +1,5 @@
 // Prepares load: handhelds that are logged in and requests sealed beforehand, each for a challenge of its own.
-import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
+import { createPrivateKey, createPublicKey, randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
@@ -9,11 +9,13 @@ import { text } from 'node:stream/consumers'
 import { parseBase64url } from '../src/base/bytes.ts'
 import type { Clock } from '../src/base/clock.ts'
 import { peopleCount, personAt } from '../src/bureau-mock/people.ts'
+import { printReading } from '../src/card/reading.ts'
 import { commitParcel } from '../src/channel/sealing.ts'
 import { type DemoDevice, devSeed, registerDemoDevice } from '../src/development.ts'
 import type { RegistryDb } from '../src/registry/schema.ts'
 import { Device } from '../src/sdk/device.ts'
 import { Reader } from '../src/sdk/reader.ts'
+import { issueCard, readCard } from '../src/simulator/cards.ts'
 import { type DeckCard, makeDeck } from '../src/simulator/deck.ts'
 import { loadSigners } from '../src/simulator/signers.ts'
 
@@ -76,8 +78,22 @@ export function dealCards(place: Place, hands: number): DeckCard[] {
     .filter((card) => card.status === undefined)
 }
 
+/** Cards of people from a drawn one on, of whom nobody has asked yet: each must be a yes. */
+export function dealNew(place: Place, count: number): () => Dealt {
+  const { signer } = loadSigners(place.certsDir, 'P-256')
+  const signedMs = place.clock.now() - 60_000
+  let next = randomInt(peopleCount - count)
+  return () => {
+    const card = issueCard(personAt(devSeed, next++), signer, { signedMs })
+    return { readChip: (context) => printReading(readCard(card, context)), answer: 'yes' }
+  }
+}
+
+/** A card in the hand of its owner, and the right answer. */
+export type Dealt = Pick<DeckCard, 'readChip' | 'answer'>
+
 /** Seals one request of a handheld for a card. */
-export async function prepare(device: Device, card: DeckCard): Promise<Prepared> {
+export async function prepare(device: Device, card: Dealt): Promise<Prepared> {
   const parcel = commitParcel('swift-crane', randomBytes(6).toString('hex'), randomBytes(16))
   const { body } = await device.prepare(parcel, (context) => card.readChip(context))
   return { body: JSON.stringify(body), token: device.token ?? '', expected: card.answer }

@@ -3,11 +3,19 @@ import { randomInt } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readConfig } from '../src/base/config.ts'
 import { limits } from '../src/base/limits.ts'
 import { peopleCount } from '../src/bureau-mock/people.ts'
 import { rssMb, type Sample, servingOf, watchCpu } from './cpu.ts'
 import type { Generated, GenerateJob } from './generator.ts'
-import { countFalseReceipts, type Judgement, judge, readReplies } from './judge.ts'
+import {
+  countFalseReceipts,
+  fetchTokenKeys,
+  type Judgement,
+  judge,
+  readReplies,
+  type Signed,
+} from './judge.ts'
 import { readLines } from './lines.ts'
 import { prepareLines, runChild } from './prepare.ts'
 import { type Line, type ScenarioName, scenarioOf } from './scenarios.ts'
@@ -19,13 +27,16 @@ export type Run = {
   rate: number | undefined
   connections: number
   sent: number
-  /** Right replies a second, from the first sent to the last answered. */
+  /** Right replies a second, without refusals that the scenario means: from the first sent to the last answered. */
   perSecond: number
   tookMs: number
-  latencyMs: { p50: number; p90: number; p99: number; max: number; yesP99: number }
-  /** CPU microseconds a request, by process. */
+  /** Of right replies; `yesP99` counts a yes that never came as slower than all others, and may be infinite. */
+  latencyMs: Record<'p50' | 'p90' | 'p99' | 'max' | 'yesP99' | 'refusedP50' | 'refusedP99', number>
+  /** CPU microseconds for each request that was answered or refused, by process. */
   cpu: Record<string, number>
   samples: Sample[]
+  /** That the bureau was asked; undefined where it is not ours. */
+  questions: number | undefined
   /** Of the gateway's processes that serve, at the end, MB. */
   rssMb: number[]
   receipts: { checked: number; untrue: number }
@@ -51,6 +62,8 @@ export type Options = {
 const heardMs = 2 * limits.feedFreshMs
 
 const leavingShare = 'revoked-device'
+/** Handhelds that log in, each once. */
+const loginsMax = 2000
 
 /** @throws Error if a part of the run did not run: what was sent is judged, whatever came of it */
 export async function measure(setup: Setup, options: Options): Promise<Run> {
@@ -59,7 +72,9 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   if (scenario.bureau && !setup.setFaults)
     throw new Error(`${name} needs a bureau of its own: leave out --gateway.`)
   const { sealers = 2, known = 400, receipts = 20 } = options
-  const devices = await setup.register(options.devices ?? 16)
+  const devices = await setup.register(
+    options.devices ?? (scenario.mix.login ? Math.min(count, loginsMax) : 16),
+  )
   const leaving = scenario.mix[leavingShare] ? await setup.register(sealers) : []
   const { device: url, certsDir, folder } = setup
   const firstIndex = randomInt(peopleCount - sealers * 4_000_000)
@@ -68,6 +83,8 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
     print,
   )
   await setup.revoke(leaving)
+  const issuer = readConfig({}).VOUCHSAFE_ORIGIN
+  const signed = { keys: await fetchTokenKeys({ url: setup.carrier, certsDir }), issuer }
   const job = (files: string[], out: string): GenerateJob => ({
     ...targetOf(setup, name),
     ...{ files, connections, out: join(folder, out) },
@@ -76,7 +93,7 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   if (scenario.mix.known) {
     const warm = job(prepared.warmFiles, 'warm-replies.ndjson')
     const { left } = await send({ ...warm, connections: 4 }, setup.pids)
-    const judged = judgeFiles(setup, 'returning', { ...warm, left }) // Nothing is broken yet.
+    const judged = judgeFiles(setup, 'returning', { ...warm, left, signed }) // Nothing is broken yet.
     const { wrong, unanswered, missingEntries, examples } = judged
     if (wrong + unanswered + missingEntries > 0) {
       const counts = `${wrong} wrong, ${unanswered} unanswered, ${missingEntries} not in the ledger once`
@@ -90,18 +107,24 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
     await sleep(heardMs)
   }
   const main = { ...job(prepared.files, 'replies.ndjson'), rate }
-  const sent = await send(main, setup.pids)
+  const asked = await setup.questions?.()
+  const sent = await send(main, setup.pids, print)
   if (scenario.bureau) await setup.setFaults?.({})
   const { gateway } = setup.pids
-  const { answered, ...judgement } = judgeFiles(setup, name, { ...main, left: sent.left })
+  const questions = asked === undefined ? undefined : ((await setup.questions?.()) ?? Number.NaN) - asked
+  const { answered, ...judgement } = judgeFiles(setup, name, { ...main, left: sent.left, signed })
   return {
     ...{ scenario: name, rate, connections, sent: sent.sent, tookMs: sent.tookMs },
     perSecond: (judgement.right / sent.tookMs) * 1000,
     latencyMs: quantiles(judgement),
     cpu: Object.fromEntries(
-      Object.entries(sent.micros).map(([process, micros]) => [process, micros / sent.sent]),
+      Object.entries(sent.micros).map(([process, micros]) => [
+        process,
+        micros / (sent.sent - judgement.unanswered),
+      ]),
     ),
     samples: sent.samples,
+    questions,
     files: prepared.files,
     rssMb: gateway === undefined ? [] : servingOf(gateway).map(rssMb),
     receipts: await countFalseReceipts(answered, {
@@ -124,20 +147,22 @@ function targetOf(listeners: Listeners, name: ScenarioName): Pick<GenerateJob, '
 
 type Sent = Generated & { micros: Record<string, number>; samples: Sample[] }
 
-/** Runs the generator; CPU is counted from its first request on. */
-async function send(job: GenerateJob, pids: Record<string, number>): Promise<Sent> {
+/** Runs the generator; CPU is counted from its first connection on. */
+async function send(
+  job: GenerateJob,
+  pids: Record<string, number>,
+  print: (line: string) => void = () => {},
+): Promise<Sent> {
   let watch: ReturnType<typeof watchCpu> | undefined
   let seen: ReturnType<ReturnType<typeof watchCpu>['stop']> | undefined
   let generated: Generated | undefined
-  const child = runChild<GenerateJob, { begun?: true; ended?: true; done?: Generated }>(
-    './generator.ts',
-    job,
-    (told) => {
-      if (told.begun) watch = watchCpu({ ...pids, generator: child.process.pid ?? 0 })
-      if (told.ended) seen = watch?.stop()
-      if (told.done) generated = told.done
-    },
-  )
+  type Told = { begun?: true; answered?: number; of?: number; ended?: true; done?: Generated }
+  const child = runChild<GenerateJob, Told>('./generator.ts', job, (told) => {
+    if (told.begun) watch = watchCpu({ ...pids, generator: child.process.pid ?? 0 })
+    if (told.answered !== undefined) print(`  answered ${told.answered} of ${told.of}`)
+    if (told.ended) seen = watch?.stop()
+    if (told.done) generated = told.done
+  })
   await child.ended
   if (!generated || !seen) throw new Error('The generator ended before it was done.')
   // By its own account: it has ended, and read its lines before it began.
@@ -147,8 +172,8 @@ async function send(job: GenerateJob, pids: Record<string, number>): Promise<Sen
 const judgeFiles = (
   { dataDir }: Setup,
   name: ScenarioName,
-  { files, out, left }: Pick<GenerateJob, 'files' | 'out'> & { left: number[] },
-) => judge(readLines(files), readReplies(out), { scenario: scenarioOf(name), dataDir, left })
+  { files, out, left, signed }: Pick<GenerateJob, 'files' | 'out'> & { left: number[]; signed: Signed },
+) => judge(readLines(files), readReplies(out), { scenario: scenarioOf(name), dataDir, left, signed })
 
 /**
  * Sends lines to any server, unjudged.
@@ -170,11 +195,15 @@ export async function sendLines(
 }
 
 /** Milliseconds, of right replies. */
-function quantiles({ micros }: Judgement): Run['latencyMs'] {
+function quantiles({ micros, yesUnanswered }: Judgement): Run['latencyMs'] {
   const all = Float64Array.from(micros.all).sort()
-  const yes = Float64Array.from(micros.yes).sort()
+  const never = new Array<number>(yesUnanswered).fill(Number.POSITIVE_INFINITY)
+  const yes = Float64Array.from([...micros.yes, ...never]).sort()
   const at = (list: Float64Array, share: number) =>
     (list[Math.min(list.length - 1, Math.floor(list.length * share))] ?? 0) / 1000
-  const of = (share: number) => at(all, share)
-  return { p50: of(0.5), p90: of(0.9), p99: of(0.99), max: at(all, 1), yesP99: at(yes, 0.99) }
+  const refused = Float64Array.from(micros.refused).sort()
+  return {
+    ...{ p50: at(all, 0.5), p90: at(all, 0.9), p99: at(all, 0.99), max: at(all, 1) },
+    ...{ yesP99: at(yes, 0.99), refusedP50: at(refused, 0.5), refusedP99: at(refused, 0.99) },
+  }
 }

@@ -15,8 +15,9 @@ export type OpenLoop = {
   rate: number
   /** Each is sent once, in order. */
   requests: readonly Buffer[]
-  /** A request without an answer is given up after so long, ms. */
+  /** Whatever has no answer so long after the last was due is given up, ms. */
   timeoutMs?: number
+  onAnswer?: () => void
 }
 
 /** A number above 0 and up to 1. */
@@ -111,7 +112,7 @@ function openLine(url: string, tls: ConnectionOptions, idle: (line: Idle) => voi
 
 /** Sends all requests at their time; `took` is from the first arrival to the last answer, ms. */
 export async function runOpenLoop(options: OpenLoop): Promise<{ outcomes: Outcome[]; tookMs: number }> {
-  const { url, tls, connections, rate, requests, timeoutMs = 10_000 } = options
+  const { url, tls, connections, rate, requests, timeoutMs = 10_000, onAnswer = () => {} } = options
   const idle: Idle[] = []
   let queue: number[] = []
   let head = 0
@@ -144,6 +145,7 @@ export async function runOpenLoop(options: OpenLoop): Promise<{ outcomes: Outcom
   function settle(i: number, status: number, body: string): void {
     if (outcomes[i]) return
     outcomes[i] = { status, body, micros: (performance.now() - began - (due[i] as number)) * 1000 }
+    onAnswer()
     if (--left === 0) finished()
   }
 

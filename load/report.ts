@@ -26,6 +26,17 @@ export const summaryOf = (run: Run): Summary => ({
   missingEntries: run.judgement.missingEntries,
 })
 
+const unansweredMax = 0.01
+
+/** Whether what a run says is worth something: it was answered, and unless it means to be refused nearly all of it. */
+export function isSound({ scenario, judgement: { right, refused, unanswered, wrong } }: Run): boolean {
+  const { mayRefuse } = scenarioOf(scenario)
+  return (
+    right + refused > 0 &&
+    (mayRefuse !== undefined || unanswered <= unansweredMax * (right + unanswered + wrong))
+  )
+}
+
 /** The table of one run, as lines. */
 export function printRun(run: Run): string[] {
   const { latencyMs: ms, cpu, judgement, receipts } = run
@@ -37,11 +48,15 @@ export function printRun(run: Run): string[] {
     `  ${loop}; ${run.sent} requests in ${rounded(run.tookMs / 1000)} s`,
     `  right a second    ${Math.round(run.perSecond)}`,
     `  latency, ms       p50 ${rounded(ms.p50)}   p90 ${rounded(ms.p90)}   p99 ${rounded(ms.p99)}   max ${rounded(ms.max)}   p99 of yes ${rounded(ms.yesP99)}`,
+    ...(judgement.refused === 0
+      ? []
+      : [`  of refusals, ms   p50 ${rounded(ms.refusedP50)}   p99 ${rounded(ms.refusedP99)}`]),
     `  CPU a request, µs ${Object.entries(cpu)
       .map(([name, micros]) => `${name} ${Math.round(micros)}`)
       .join('   ')}`,
+    ...(run.questions === undefined ? [] : [`  bureau was asked  ${run.questions} questions`]),
     `  gateway resident  ${run.rssMb.map((mb) => `${Math.round(mb)} MB`).join(', ')}`,
-    `  right ${judgement.right}, wrong ${judgement.wrong}, unanswered ${judgement.unanswered}, not in the ledger once ${judgement.missingEntries}, receipts true ${receipts.checked - receipts.untrue} of ${receipts.checked}`,
+    `  right ${judgement.right}, wrong ${judgement.wrong}, refused ${judgement.refused}, unanswered ${judgement.unanswered}, not in the ledger once ${judgement.missingEntries}, receipts true ${receipts.checked - receipts.untrue} of ${receipts.checked}`,
   ]
   for (const [what, count] of Object.entries(judgement.counts).sort()) {
     lines.push(`    ${what.padEnd(40)} ${String(count).padStart(8)}`)
@@ -102,6 +117,7 @@ export function printPage(report: Report): string {
     'p99 of yes (ms)': rounded(ms.yesP99),
     right: judgement.right,
     wrong: judgement.wrong,
+    'refused, as the scenario means it': judgement.refused,
     unanswered: judgement.unanswered,
     'not in the ledger once': judgement.missingEntries,
     'receipts true': `${report.receipts.checked - report.receipts.untrue} of ${report.receipts.checked}`,

@@ -1,7 +1,8 @@
 // What a load run asks, scenario by scenario: which kinds of requests in which shares, how the bureau behaves
 // meanwhile, and which answers are right. Pure tables: nothing is sent here.
+import { type ErrorCode, errorTable } from '../src/base/errors.ts'
 
-/** What is right for a request: an answer, an introspection, a session, or one of these refusals. */
+/** What is right for a request: an answer, an introspection (of a token's own claims), a session, or one of these refusals. */
 export type Expected =
   | { answer: 'yes' | 'no' }
   | { active: boolean }
@@ -47,6 +48,8 @@ export type Scenario = {
   noAnswers?: true
   /** Sends more than the gateway takes: open loop, so many times its capacity. */
   overload?: number
+  /** Needs a set-up that only the bench makes. */
+  ofBench?: true
 }
 
 export const scenarios = {
@@ -78,7 +81,10 @@ export const scenarios = {
     about: 'answer tokens over mTLS, each asked for once; 2 % forged',
     mix: { token: 0.98, 'forged-token': 0.02 },
   },
-  'session-storm': { about: 'handhelds that log in, all at once', mix: { login: 1 } },
+  'session-storm': {
+    about: 'handhelds that log in at once, up to 2,000 of them, over connections that stand',
+    mix: { login: 1 },
+  },
   'slow-bureau': {
     about: 'new people, and a bureau that takes 200 ms at the median and 600 at the 99th percentile',
     mix: { new: 1 },
@@ -99,12 +105,14 @@ export const scenarios = {
     mayRefuse: ['overloaded', 'bureau_unavailable'],
   },
   refusals: {
+    ofBench: true,
     about: 'a gateway that answers one request at a time, for IN_FLIGHT_MAX=1: what a refusal costs',
     mix: { new: 1 },
     bureau: { silent: true },
     mayRefuse: ['overloaded', 'bureau_unavailable'],
   },
   'same-person': {
+    ofBench: true,
     about: 'everybody asks about one person, never seen before',
     mix: { same: 1 },
   },
@@ -131,29 +139,60 @@ export function kindOf(mix: Scenario['mix'], i: number): Kind {
 /** What came back for a request. `micros` counts from when it was meant to be sent (open loop) or was sent. */
 export type Reply = { line: number; status: number; micros: number; body: string }
 
-export type Judged = 'right' | 'wrong' | 'unanswered'
+/**
+ * `refused`: as the scenario means it to be; `unanswered`: no reply, or a refusal that says only that none could be had
+ * just then.
+ */
+export type Judged = 'right' | 'wrong' | 'refused' | 'unanswered'
 
-/** An answer that must not be had is wrong; a refusal in its place is only unanswered, unless it is what is right. */
+/** Whoever gets one may ask again; all other refusals say something of the request, and are right or wrong. */
+const passing: readonly string[] = [
+  'overloaded',
+  'bureau_unavailable',
+  'ledger_unavailable',
+  'in_progress',
+] satisfies ErrorCode[]
+
+/** An answer that must not be had is wrong, and so is a refusal that is not true of the request. */
 export function judgeReply(line: Line, reply: Reply | undefined, scenario: Scenario): Judged {
   if (!reply || reply.status === 0) return 'unanswered'
-  const body = parse(reply.body)
+  const body = parseObject(reply.body)
   if (!body) return 'wrong'
-  const { expected } = line
-  const code = typeof body['code'] === 'string' ? body['code'] : undefined
-  if (code !== undefined) {
-    if ('codes' in expected && expected.codes.includes(code)) return 'right'
-    return scenario.mayRefuse?.includes(code) ? 'right' : 'unanswered'
-  }
-  if (scenario.noAnswers) return 'wrong'
-  if ('answer' in expected) return body['answer'] === expected.answer ? 'right' : 'wrong'
-  if ('active' in expected) return body['active'] === expected.active ? 'right' : 'wrong'
-  if ('session' in expected) return typeof body['token'] === 'string' ? 'right' : 'wrong'
-  return 'wrong'
+  if ('code' in body) return judgeRefusal(line, { ...reply, body }, scenario)
+  if (scenario.noAnswers || reply.status !== 200) return 'wrong'
+  return isAnswerOf(line, body) ? 'right' : 'wrong'
 }
 
-function parse(text: string): Record<string, unknown> | undefined {
+function judgeRefusal(
+  { expected }: Line,
+  { status, body }: { status: number; body: Record<string, unknown> },
+  scenario: Scenario,
+): Judged {
+  const code = String(body['code'])
+  const isOne = Object.hasOwn(errorTable, code) && errorTable[code as ErrorCode].status === status
+  if (!isOne || ['answer', 'active', 'token'].some((word) => word in body)) return 'wrong'
+  if ('codes' in expected && expected.codes.includes(code)) return 'right'
+  if (scenario.mayRefuse?.includes(code)) return 'refused'
+  return passing.includes(code) ? 'unanswered' : 'wrong'
+}
+
+function isAnswerOf({ expected, body: asked }: Line, body: Record<string, unknown>): boolean {
+  if ('answer' in expected) return body['answer'] === expected.answer
+  if ('session' in expected) return typeof body['token'] === 'string' && body['token'].split('.').length === 3
+  if (!('active' in expected) || body['active'] !== expected.active) return false
+  if (!expected.active) return Object.keys(body).length === 1
+  const claims = claimsIn(new URLSearchParams(asked).get('token') ?? '')
+  return claims !== undefined && Object.entries(claims).every(([name, value]) => body[name] === value)
+}
+
+/** What a token says, unchecked; undefined if it is none. */
+export const claimsIn = (token: string): Record<string, unknown> | undefined =>
+  parseObject(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+
+export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
-    return JSON.parse(text) as Record<string, unknown>
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
   } catch {
     return undefined
   }

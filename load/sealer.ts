@@ -52,7 +52,8 @@ function openWriter(file: string): Writer {
 
 async function seal(job: SealJob): Promise<void> {
   const place: Place = { url: job.url, certsDir: job.certsDir, clock: systemClock }
-  const devices = await openHandhelds(place, job.devices)
+  // Whoever is to log in in the run does so then.
+  const devices = await openHandhelds(place, job.mix.login === 1 ? job.devices.slice(0, 1) : job.devices)
   const leaving = await openHandhelds(place, job.leaving)
   const cards = createCards(job)
   const logIn = await createLogins(place, job.devices, present(devices[0], 'a handheld'))

@@ -34,6 +34,7 @@ export async function openStage(options: { devices: number; hands: number; worke
     gateway,
     certsDir,
     devices,
+    place,
     good: cards.filter((card) => card.answer === 'yes'),
     bad: cards.filter((card) => card.answer === 'no'),
     async close(): Promise<void> {

@@ -24,10 +24,16 @@ export type TokenVerdict = { good: true; claims: SignedAnswerClaims } | { good: 
 
 const skewMs = 5000
 
-/** Imports the key of a kid; undefined unless it is there, for ES256 and on P-256. */
+/** An import takes a third of a check: keys are imported once. */
+const imported = new WeakMap<object, KeyObject>()
+
+/** The key of a kid; undefined unless it is there, for ES256 and on P-256. */
 function keyOf({ keys }: TokenKeys, kid: unknown): KeyObject | undefined {
   const found = keys.find((key) => key.kid === kid && key.kty === 'EC' && key.crv === 'P-256')
-  return found && createPublicKey({ key: found, format: 'jwk' })
+  if (!found) return undefined
+  const key = imported.get(found) ?? createPublicKey({ key: found, format: 'jwk' })
+  imported.set(found, key)
+  return key
 }
 
 /** Whether a token is one of the gateway's for this carrier, in force by its own times. `answer` is in its claims. */

@@ -16,32 +16,55 @@ const reply = (status: number, body: unknown) => ({
   body: typeof body === 'string' ? body : JSON.stringify(body),
 })
 
-t.test('an answer that must not be had is wrong; a refusal in its place is only unanswered', (t) => {
-  const { cold, overload } = { cold: scenarioOf('cold'), overload: scenarioOf('overload') }
-  const yes = line({ answer: 'yes' })
-  const judged = (of: Line, ...[status, body]: Parameters<typeof reply>) =>
-    judgeReply(of, reply(status, body), cold)
-  t.equal(judged(yes, 200, { answer: 'yes' }), 'right')
-  t.equal(judged(yes, 200, { answer: 'no' }), 'wrong')
-  t.equal(judged(line({ answer: 'no' }), 200, { answer: 'yes' }), 'wrong', 'a false yes')
-  t.equal(judged(yes, 200, {}), 'wrong', 'no answer in an answer')
-  t.equal(judged(yes, 200, 'not json'), 'wrong')
-  t.equal(judged(yes, 503, { code: 'overloaded' }), 'unanswered')
-  t.equal(judgeReply(yes, reply(503, { code: 'overloaded' }), overload), 'right', 'where that is expected')
-  t.equal(judgeReply(yes, reply(200, { answer: 'no' }), overload), 'wrong', 'but no other answer')
-  t.equal(judged(yes, 0, ''), 'unanswered', 'cut')
-  t.equal(judgeReply(yes, undefined, cold), 'unanswered')
-  const down = scenarioOf('bureau-down')
-  t.equal(judgeReply(yes, reply(503, { code: 'bureau_unavailable' }), down), 'right')
-  t.equal(judgeReply(yes, reply(200, { answer: 'yes' }), down), 'wrong', 'an answer from nowhere')
-  const used = line({ codes: ['challenge_used'] })
-  t.equal(judged(used, 409, { code: 'challenge_used' }), 'right')
-  t.equal(judged(used, 200, { answer: 'yes' }), 'wrong', 'a replay that is answered')
-  t.equal(judged(used, 409, { code: 'in_progress' }), 'unanswered')
-  t.equal(judged(line({ active: false }), 200, { active: true }), 'wrong', 'a forged token that is active')
-  t.equal(judged(line({ session: true }), 200, { token: 'x' }), 'right')
-  t.end()
-})
+t.test(
+  'an answer that must not be had is wrong, and a refusal that is not true; a passing one is no answer',
+  (t) => {
+    const { cold, overload } = { cold: scenarioOf('cold'), overload: scenarioOf('overload') }
+    const yes = line({ answer: 'yes' })
+    const judged = (of: Line, ...[status, body]: Parameters<typeof reply>) =>
+      judgeReply(of, reply(status, body), cold)
+    t.equal(judged(yes, 200, { answer: 'yes' }), 'right')
+    t.equal(judged(yes, 200, { answer: 'no' }), 'wrong')
+    t.equal(judged(line({ answer: 'no' }), 200, { answer: 'yes' }), 'wrong', 'a false yes')
+    t.equal(judged(yes, 200, {}), 'wrong', 'no answer in an answer')
+    t.equal(judged(yes, 200, 'not json'), 'wrong')
+    t.equal(judged(yes, 503, { code: 'overloaded' }), 'unanswered')
+    t.equal(judgeReply(yes, reply(503, { code: 'overloaded' }), overload), 'refused', 'where that is meant')
+    for (const [status, code] of [
+      [500, 'internal'],
+      [403, 'device_inactive'],
+      [401, 'session_invalid'],
+      [422, 'challenge_expired'],
+      [200, 'overloaded'],
+      [503, 'made_up'],
+      [503, 'constructor'],
+    ] as const)
+      t.equal(judged(yes, status, { code }), 'wrong', `${status} ${code}`)
+    t.equal(judged(yes, 503, { code: 'overloaded', answer: 'yes' }), 'wrong', 'an answer in a refusal')
+    t.equal(judged(yes, 500, { answer: 'yes' }), 'wrong', 'an answer of another status')
+    t.equal(judgeReply(yes, reply(200, { answer: 'no' }), overload), 'wrong', 'but no other answer')
+    t.equal(judged(yes, 0, ''), 'unanswered', 'cut')
+    t.equal(judgeReply(yes, undefined, cold), 'unanswered')
+    const down = scenarioOf('bureau-down')
+    t.equal(judgeReply(yes, reply(503, { code: 'bureau_unavailable' }), down), 'refused')
+    t.equal(judgeReply(yes, reply(200, { answer: 'yes' }), down), 'wrong', 'an answer from nowhere')
+    const used = line({ codes: ['challenge_used'] })
+    t.equal(judged(used, 409, { code: 'challenge_used' }), 'right')
+    t.equal(judged(used, 200, { answer: 'yes' }), 'wrong', 'a replay that is answered')
+    t.equal(judged(used, 409, { code: 'in_progress' }), 'unanswered')
+    t.equal(judged(line({ active: false }), 200, { active: true }), 'wrong', 'a forged token that is active')
+    t.equal(judged(line({ session: true }), 200, { token: 'x.y.z' }), 'right')
+    t.equal(judged(line({ session: true }), 200, { token: 'x' }), 'wrong')
+    const claims = { jti: 'a', parcel: 'b' }
+    const token = `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`
+    const asked = { ...line({ active: true }), body: `token=${token}` }
+    t.equal(judged(asked, 200, { active: true, ...claims }), 'right')
+    t.equal(judged(asked, 200, { active: true, ...claims, jti: 'c' }), 'wrong', 'what another token says')
+    t.equal(judged(asked, 200, { active: true }), 'wrong', 'and nothing of it')
+    t.equal(judged(line({ active: false }), 200, { active: false, jti: 'a' }), 'wrong', 'a word more')
+    t.end()
+  },
+)
 
 t.test('the shares of each scenario add up, and are met over any stretch', (t) => {
   for (const name of scenarioNames) {
