@@ -5,10 +5,11 @@ import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { systemClock } from './base/clock.ts'
 import { type Config, childEnvironment } from './base/config.ts'
 import { limits } from './base/limits.ts'
 import { workerEngine } from './engine.ts'
-import type { Report } from './routes/health.ts'
+import { createGathering } from './gathering.ts'
 import type { FromWorker, Ports, ToWorker } from './siblings.ts'
 
 type Log = Record<'info' | 'error', (fields: unknown, message: string) => void>
@@ -40,28 +41,19 @@ export async function openWorkers(options: { config: Config; log: Log }): Promis
   let closing = false
   const pauses = createPauses()
 
-  const post = (worker: Worker, message: ToWorker) => worker.process.connected && worker.process.send(message)
-  const gather = createGathering(workers, post)
+  const ready = () => [...workers].filter((worker) => worker.ready)
+  const gathering = createGathering<Worker>({ ready, post, clock: systemClock })
 
   async function start(): Promise<Started> {
     const worker = forkWorker(config, ports)
     const child = worker.process
     workers.add(worker)
-    const started = new Promise<Started>((resolve, reject) => {
-      let fault = 'it ended before it listened'
-      child.on('message', (message: FromWorker) => {
-        if (message.kind === 'ready') {
-          worker.ready = true
-          resolve(message)
-        } else if (message.kind === 'failed') fault = message.message
-        else gather.take(worker, message)
-      })
-      child.once('exit', (code, signal) => {
-        workers.delete(worker)
-        reject(new Error(fault))
-        if (worker.ready && !closing) void replace({ pid: child.pid, code, signal })
-      })
+    child.once('exit', (code, signal) => {
+      workers.delete(worker)
+      gathering.end(worker)
+      if (worker.ready && !closing) void replace({ pid: child.pid, code, signal })
     })
+    const started = untilReady(worker, (message) => void gathering.take(worker, message))
     post(worker, { kind: 'start', secret })
     return started
   }
@@ -122,6 +114,38 @@ const portsOf = (config: Config): Ports => ({
   operator: config.OPERATOR_PORT,
 })
 
+const post = ({ process: child }: Worker, message: ToWorker) => child.connected && child.send(message)
+
+/**
+ * @param take what a worker says beside that
+ * @throws Error if it ends first, or was ended for taking too long
+ */
+function untilReady(
+  worker: Worker,
+  take: (message: Extract<FromWorker, { kind: 'report' | 'ask' }>) => void,
+) {
+  const child = worker.process
+  return new Promise<Started>((resolve, reject) => {
+    let fault = 'it ended before it listened'
+    const late = setTimeout(() => {
+      fault = `it did not listen within ${limits.workerStartMsMax / 1000} s`
+      child.kill('SIGKILL')
+    }, limits.workerStartMsMax)
+    child.on('message', (message: FromWorker) => {
+      if (message.kind === 'ready') {
+        clearTimeout(late)
+        worker.ready = true
+        resolve(message)
+      } else if (message.kind === 'failed') fault = message.message
+      else take(message)
+    })
+    child.once('exit', () => {
+      clearTimeout(late)
+      reject(new Error(fault))
+    })
+  })
+}
+
 function forkWorker({ BUREAU_URL }: Config, { device, carrier, operator }: Ports): Worker {
   const env = childEnvironment({
     ...{ ...notOfWorkers, ...workerEngine.environment, BUREAU_URL },
@@ -130,35 +154,6 @@ function forkWorker({ BUREAU_URL }: Config, { device, carrier, operator }: Ports
   const child = fork(main, { serialization: 'advanced', env, execArgv: [...workerEngine.flags] })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   return { process: child, ready: false, ended }
-}
-
-/** Passes a question for reports on to the others, and what came of it in time back to who asked. */
-function createGathering(workers: Set<Worker>, post: (worker: Worker, message: ToWorker) => unknown) {
-  let lastId = 0
-  const asked = new Map<number, (report: Report) => void>()
-
-  function reportOf(worker: Worker): Promise<Report | undefined> {
-    const id = ++lastId
-    return new Promise((resolve) => {
-      const done = (report?: Report) => {
-        clearTimeout(late)
-        asked.delete(id)
-        resolve(report)
-      }
-      const late = setTimeout(done, limits.workerReportMsMax)
-      asked.set(id, done)
-      post(worker, { kind: 'report', id })
-    })
-  }
-
-  return {
-    async take(from: Worker, message: Extract<FromWorker, { kind: 'report' | 'ask' }>): Promise<void> {
-      if (message.kind === 'report') return asked.get(message.id)?.(message.report)
-      const others = [...workers].filter((worker) => worker !== from && worker.ready)
-      const reports = (await Promise.all(others.map(reportOf))).filter((report) => report !== undefined)
-      post(from, { kind: 'reports', id: message.id, reports })
-    },
-  }
 }
 
 /** Workers share their ports with whoever asks for it alike, so a port in use would not be noticed by them. */

@@ -24,4 +24,5 @@ export type FromWorker =
   | { kind: 'ready'; ports: Ports; warnings: readonly string[]; ledgerVkey: string }
   | { kind: 'failed'; message: string }
   | { kind: 'report'; id: number; report: Report }
-  | { kind: 'ask'; id: number }
+  /** With how the asker is itself: the next to ask may be another. */
+  | { kind: 'ask'; id: number; report: Report }

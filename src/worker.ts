@@ -27,7 +27,9 @@ const waiting = new Map<number, (reports: Report[]) => void>()
 
 const siblingsOf = (secret: Buffer): Siblings => ({
   secret,
-  reports() {
+  async reports() {
+    const report = await ownReport?.()
+    if (!report) return []
     const id = ++lastId
     return new Promise((resolve) => {
       const done = (reports: Report[]) => {
@@ -37,7 +39,7 @@ const siblingsOf = (secret: Buffer): Siblings => ({
       }
       const late = setTimeout(done, 2 * limits.workerReportMsMax, [])
       waiting.set(id, done)
-      post({ kind: 'ask', id })
+      post({ kind: 'ask', id, report })
     })
   },
   reportWith(report) {

@@ -33,6 +33,7 @@ const placed: Record<string, string> = {
   'src/card-trust.ts': 'src/app',
   'src/carrier-listener.ts': 'src/app',
   'src/followed-files.ts': 'src/app',
+  'src/gathering.ts': 'src/serve',
   'src/engine.ts': 'src/app',
   'src/issuing.ts': 'src/app',
   'src/issuer-list.ts': 'src/app',

@@ -139,10 +139,14 @@ export const limits = {
   countedDevicesMax: 10_000,
   countedPeopleMax: 200_000,
   // Workers
+  /** Keys are opened and the ledger is looked through: on a slow disk that takes a while. */
+  workerStartMsMax: 600_000,
   workerRestartMsMin: 250,
   workerRestartMsMax: 8000,
-  /** A worker that says nothing for so long is left out of health and metrics. */
+  /** A worker is waited for so long; then what it said last counts. */
   workerReportMsMax: 1000,
+  /** One that has not said how it is for so long is not ready, though it lives. */
+  workerSilentMsMax: 5000,
   // Store
   nodeBeatMs: 2000,
   nodeLifeMs: 10_000,
