@@ -135,7 +135,7 @@ t.test(
 t.test('a token is remembered, its end and its owner are not: they are looked at every time', async (t) => {
   const clock = manualClock(systemClock.now())
   const endS = Math.floor(clock.now() / 1000) + 10
-  const claims = { aud: 'urn:vouchsafe:carrier:swift-crane', exp: endS } as SignedAnswerClaims
+  const claims = { aud: 'urn:vouchsafe:carrier:swift-crane', jti: 'one', exp: endS } as SignedAnswerClaims
   let asked = 0
   const readAnswer = async (token: string) => {
     asked++
@@ -167,7 +167,7 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
 t.test('a token that is being checked while a key goes is not remembered past that', async (t) => {
   const clock = manualClock(systemClock.now())
   const exp = Math.floor(clock.now() / 1000) + 10
-  const claims = { aud: 'urn:vouchsafe:carrier:swift-crane', exp } as SignedAnswerClaims
+  const claims = { aud: 'urn:vouchsafe:carrier:swift-crane', jti: 'one', exp } as SignedAnswerClaims
   let keyIsHere = true
   let goOn = () => {}
   const readAnswer = async () => {
