@@ -68,8 +68,8 @@ async function run(
   const done = await measure(setup, { scenario, connections, count: countOf(requests), receipts: 5, ...more })
   tally.wrong += done.judgement.wrong + done.judgement.missingEntries + done.receipts.untrue
   if (!isSound(done)) tally.unsound.push(scenario)
-  // An open loop has hundreds of connections, and each costs some 200 kB: told with its run.
-  if (more.rate === undefined) tally.rssMb = Math.max(tally.rssMb, ...done.rssMb)
+  // Each of hundreds of connections costs some 200 kB: told with its run.
+  if (done.connections <= 2 * connections) tally.rssMb = Math.max(tally.rssMb, ...done.rssMb)
   return done
 }
 
@@ -83,6 +83,12 @@ function tell(done: Run, name: string = done.scenario): Run {
 const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
 /** Verifications a second that the gateway took. */
 const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
+
+/** The most that it takes: the more are on their way, the more they share, up to a point. */
+async function capacityOf(setup: Setup, few: Run | undefined = undefined): Promise<number> {
+  const many = await run(setup, 'cold', 6000, { connections: 8 * connections })
+  return Math.max(rateOf(few ?? (await run(setup, 'cold', 6000))), rateOf(many))
+}
 
 /** The same requests to a route with a constant answer, on the same kind of listener. */
 async function constantAnswer(setup: Setup, name: ScenarioName, files: string[]): Promise<number> {
@@ -152,13 +158,13 @@ async function oneWorker() {
     const { parts } = cold
     for (const name of ['cached', 'mixed'] as const) await beside(setup, name, 3000, { parts, areAll: true })
     for (const name of ['introspect', 'session-storm'] as const) await beside(setup, name, 3000, { parts })
-    const capacity = rateOf(cold.done)
+    const capacity = await capacityOf(setup, cold.done)
     const open = { connections: 256, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
     const calm = tell(await run(setup, 'cold', open.rate * 10, open), 'cold, open loop')
     return {
       ...{ cold: cold.ratio, returning: returning.ratio },
-      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold.done), capacity },
+      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold.done) },
     }
   } finally {
     await setup.close()
@@ -179,7 +185,7 @@ async function overload(coldCost: number): Promise<number> {
   const setup = await openSetup({ workers: 1, redis: true })
   try {
     await run(setup, 'cold', warmUp)
-    const capacity = rateOf(await run(setup, 'cold', 6000))
+    const capacity = await capacityOf(setup)
     const rate = Math.round(capacity * 2)
     const done = tell(await run(setup, 'overload', rate * 8, { rate, connections: 2048 }))
     const inTime = done.judgement.micros.yes.filter((micros) => micros <= limits.requestMsMax * 1000)

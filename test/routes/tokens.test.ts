@@ -164,6 +164,27 @@ t.test('a token is remembered, its end and its owner are not: they are looked at
   t.ok(size() > limits.tokensKnownMax * 0.9 && size() <= limits.tokensKnownMax, `${size()} are remembered`)
 })
 
+t.test('what does not fit a row is true all the same, and is read anew each time', async (t) => {
+  const clock = manualClock(systemClock.now())
+  const exp = Math.floor(clock.now() / 1000) + 10
+  const fixed = { aud: 'urn:vouchsafe:carrier:swift-crane', jti: 'one', exp }
+  for (const iss of ['https://é.test', `https://${'a'.repeat(700)}.test`]) {
+    let asked = 0
+    const readAnswer = async () => {
+      asked++
+      return { ...fixed, iss } as SignedAnswerClaims
+    }
+    const { introspect, read, size } = createIntrospection({
+      ...{ readAnswer, clock },
+      ...{ isRevoked: () => false, isNewsFresh: () => true },
+    })
+    for (let i = 0; i < 3; i++) t.match(JSON.parse((await introspect('a', 'swift-crane')) ?? ''), { iss })
+    t.same(await read('a', 'swift-crane'), { iss, ...fixed })
+    t.equal(asked, 4)
+    t.equal(size(), 0)
+  }
+})
+
 t.test('a token that is being checked while a key goes is not remembered past that', async (t) => {
   const clock = manualClock(systemClock.now())
   const exp = Math.floor(clock.now() / 1000) + 10
