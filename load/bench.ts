@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { present } from '../src/base/assert.ts'
 import { limits } from '../src/base/limits.ts'
 import type { AccessJob } from './access-parts.ts'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
@@ -51,10 +52,12 @@ type Tally = {
   /** By run: CPU microseconds a request of each process, and of each part. */
   costs: Record<string, Record<string, number>>
   parts: Record<string, Parts>
+  /** Each round's. */
+  ratios: Record<string, readonly number[]>
   /** Runs of which too much was not answered: their figures are worth nothing. */
   unsound: string[]
 }
-const tally: Tally = { wrong: 0, rssMb: 0, costs: {}, parts: {}, unsound: [] }
+const tally: Tally = { wrong: 0, rssMb: 0, costs: {}, parts: {}, ratios: {}, unsound: [] }
 
 const countOf = (requests: number) => Math.max(500, Math.round(requests * scale))
 
@@ -86,34 +89,30 @@ const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
 
 /** The most that it takes: the more are on their way, the more they share, up to a point. */
 async function capacityOf(setup: Setup, few: Run | undefined = undefined): Promise<number> {
-  const many = await run(setup, 'cold', 6000, { connections: 8 * connections })
-  return Math.max(rateOf(few ?? (await run(setup, 'cold', 6000))), rateOf(many))
+  const least = rateOf(few ?? (await run(setup, 'cold', 6000))) // First: memory is not given back.
+  return Math.max(least, rateOf(await run(setup, 'cold', 6000, { connections: 8 * connections })))
 }
 
-/** The same requests to a route with a constant answer, on the same kind of listener. */
-async function constantAnswer(setup: Setup, name: ScenarioName, files: string[]): Promise<number> {
+/** A route with a constant answer on the same kind of listener, sent the same requests. */
+async function openConstant(setup: Setup, name: ScenarioName) {
   const gateway = await startConstant()
-  try {
-    const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
-    const target = { listeners: gateway, name, folder: setup.folder }
-    let micros = Number.NaN
-    for (let round = 0; round < 2; round++) {
-      micros = await sendLines(lines, { ...target, pid: gateway.pid, connections }) // The first warms up.
-    }
-    return micros
-  } finally {
-    await gateway.close()
+  return {
+    close: gateway.close,
+    send(files: string[]): Promise<number> {
+      const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
+      const { folder } = setup
+      return sendLines(lines, { listeners: gateway, name, folder, pid: gateway.pid, connections })
+    },
   }
 }
 
 async function partsAlone(setup: Setup, name: ScenarioName, files: string[]): Promise<Parts> {
-  const constant = await constantAnswer(setup, name, files)
   let found: Parts | undefined
   const { dataDir, certsDir, redisUrl = '', bureauUrl = '' } = setup
   const job: PrimitivesJob & AccessJob = {
     ...{ dataDir, certsDir, redisUrl, bureauUrl, files },
     atOnce: connections,
-    rounds: 3,
+    rounds: 1,
   }
   const isAccess = name === 'introspect' || name === 'session-storm'
   await runChild<typeof job, { done?: Parts }>(
@@ -124,26 +123,68 @@ async function partsAlone(setup: Setup, name: ScenarioName, files: string[]): Pr
     },
   ).ended
   if (!found) throw new Error('The parts were not measured.')
-  return { 'constant answer': constant, ...found }
+  return found
 }
 
+type Beside = { done: Run; parts: Parts; ratio: number }
+
+/** One that is in the middle. */
+function middleOf<T>(all: readonly T[], by: (one: T) => number): T {
+  return present(all.toSorted((a, b) => by(a) - by(b))[Math.floor(all.length / 2)], 'a round')
+}
+
+function tellBeside({ done, parts }: Beside, ratios: readonly number[]): void {
+  tell(done)
+  tally.parts[done.scenario] = parts
+  tally.ratios[done.scenario] = ratios
+  print('')
+  for (const line of printParts(done.scenario, gatewayCost(done), parts)) print(line)
+  if (ratios.length > 1) print(`  in turn           ${ratios.map((ratio) => ratio.toFixed(2)).join(', ')}`)
+}
+
+const rounds = 3
+
 /**
- * A scenario beside its parts, over the same requests; once before that to warm up.
- * @param given.parts measured before: all of them, or those that are not measured of this scenario
+ * A scenario and its parts over the same requests, in turn, for the machine is not as fast from one minute to the next:
+ * the round whose ratio is in the middle. Once before that to warm up.
+ * @param given parts that are not measured of this scenario
  */
 async function beside(
   setup: Setup,
   name: ScenarioName,
   requests: number,
-  given: { parts?: Parts; areAll?: boolean } = {},
-) {
-  if (!given.areAll) await run(setup, name, requests)
-  const done = tell(await run(setup, name, requests))
-  const parts = { ...given.parts, ...(given.areAll ? {} : await partsAlone(setup, name, done.files)) }
-  tally.parts[name] = parts
-  print('')
-  for (const line of printParts(name, gatewayCost(done), parts)) print(line)
-  return { done, parts, ratio: gatewayCost(done) / sumOf(name, parts) }
+  given: Parts = {},
+): Promise<Beside> {
+  const warm = await run(setup, name, requests)
+  const constant = await openConstant(setup, name)
+  const all: Beside[] = []
+  try {
+    for (let i = 0; i < 2; i++) await constant.send(warm.files)
+    for (let round = 0; round < rounds; round++) {
+      const done = await run(setup, name, requests / 2)
+      const parts = {
+        ...given,
+        'constant answer': await constant.send(done.files),
+        ...(await partsAlone(setup, name, done.files)),
+      }
+      all.push({ done, parts, ratio: gatewayCost(done) / sumOf(name, parts) })
+    }
+  } finally {
+    await constant.close()
+  }
+  const middle = middleOf(all, ({ ratio }) => ratio)
+  const ratios = all.map(({ ratio }) => ratio)
+  tellBeside(middle, ratios)
+  const cost = gatewayCost(middleOf(all, ({ done }) => gatewayCost(done)).done)
+  tally.costs[name] = { ...middle.done.cpu, gateway: cost }
+  return middle
+}
+
+/** A scenario beside parts that were measured of another. */
+async function besideThose(setup: Setup, name: ScenarioName, requests: number, parts: Parts): Promise<void> {
+  const done = await run(setup, name, requests)
+  const ratio = gatewayCost(done) / sumOf(name, parts)
+  tellBeside({ done, parts, ratio }, [ratio])
 }
 
 /** Costs and latency of one process. */
@@ -156,15 +197,15 @@ async function oneWorker() {
     const returning = await beside(setup, 'returning', 6000)
     await beside(setup, 'sm2', 2000)
     const { parts } = cold
-    for (const name of ['cached', 'mixed'] as const) await beside(setup, name, 3000, { parts, areAll: true })
-    for (const name of ['introspect', 'session-storm'] as const) await beside(setup, name, 3000, { parts })
+    for (const name of ['cached', 'mixed'] as const) await besideThose(setup, name, 3000, parts)
+    for (const name of ['introspect', 'session-storm'] as const) await beside(setup, name, 3000, parts)
     const capacity = await capacityOf(setup, cold.done)
     const open = { connections: 256, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
     const calm = tell(await run(setup, 'cold', open.rate * 10, open), 'cold, open loop')
     return {
       ...{ cold: cold.ratio, returning: returning.ratio },
-      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: gatewayCost(cold.done) },
+      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: tally.costs['cold']?.['gateway'] ?? Number.NaN },
     }
   } finally {
     await setup.close()
@@ -231,15 +272,15 @@ async function main(): Promise<number> {
   const one = await oneWorker()
   const goodput = await overload(one.coldCost)
   const two = await twoWorkers(one.coldCost)
-  const { rounds, wrong } = await measureIntrospection({ rounds: 3, requests: countOf(6000) })
-  tally.wrong += wrong
+  const introspection = await measureIntrospection({ rounds, requests: countOf(6000) })
+  tally.wrong += introspection.wrong
   const compared: Partial<Figures> = await peers()
   const rounded = (value: number | undefined, digits = 2) =>
     value === undefined || !Number.isFinite(value) ? null : Number(value.toFixed(digits))
   const result = {
     ...{ cold: rounded(one.cold), returning: rounded(one.returning) },
     ...{ twinP256: rounded(compared.twinP256), twinSm2: rounded(compared.twinSm2, 1) },
-    introspect: rounded(ratiosOf(rounds, 'unique').perSecond),
+    introspect: rounded(ratiosOf(introspection.rounds, 'unique').perSecond),
     introspectVsOidcProvider: rounded(compared.introspectVsOidcProvider),
     ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(goodput), workers: rounded(two.workers) },
     ...{ bureauQuestions: two.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
@@ -250,7 +291,7 @@ async function main(): Promise<number> {
     print(`${name}: more than 1 % was not answered; what is said of it is worth nothing`)
   if (values.out) {
     const machine = { node: process.version, cores: cpus().length, model: cpus()[0]?.model ?? '' }
-    const { costs, parts, unsound } = tally
+    const { costs, parts, ratios, unsound } = tally
     const at = new Date().toISOString()
     const kept = {
       ...result,
@@ -261,7 +302,8 @@ async function main(): Promise<number> {
       unsound,
       costs,
       parts,
-      introspection: rounds,
+      ratios,
+      introspection: introspection.rounds,
       peers: compared,
     }
     writeFileSync(resolve(values.out), `${JSON.stringify(kept, null, 2)}\n`)

@@ -1,5 +1,5 @@
 // What processes cost, from the operating system (proc(5)): CPU time to the nanosecond, and resident memory.
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
 function read(file: string): string {
   try {
@@ -48,15 +48,18 @@ export type Sample = { atMs: number } & Record<string, number>
 
 /**
  * Watches named processes, each with the children that it has by now.
- * @returns what ends it: CPU microseconds of each since the start, and the share of a core over time
+ * @returns what ends it: CPU microseconds of each name since the start (NaN if a process of it ended meanwhile), and the
+ *   share of a core of each process over time
  */
 export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   const names = Object.keys(pids)
   const trees = names.map((name) => [name, [pids[name] ?? 0, ...childrenOf(pids[name] ?? 0)]] as const)
+  /** Each process by itself: the first of a tree has its name, the others are numbered. */
+  const each = trees.flatMap(([name, tree]) =>
+    tree.map((pid, i) => ({ name, pid, label: i === 0 ? name : `${name}, process ${i + 1}` })),
+  )
   const now = (): Record<string, number> =>
-    Object.fromEntries(
-      trees.map(([name, tree]) => [name, tree.reduce((sum, pid) => sum + cpuMicros(pid), 0)]),
-    )
+    Object.fromEntries(each.map(({ label, pid }) => [label, cpuMicros(pid)]))
   const began = performance.now()
   const first = now()
   const samples: Sample[] = []
@@ -64,9 +67,9 @@ export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   const look = () => {
     const at = { atMs: performance.now() - began, micros: now() }
     const sample: Sample = { atMs: Math.round(at.atMs) }
-    for (const name of names) {
-      const used = (at.micros[name] ?? 0) - (last.micros[name] ?? 0)
-      sample[name] = Math.round(used / (at.atMs - last.atMs) / 10) / 100
+    for (const { label } of each) {
+      const used = (at.micros[label] ?? 0) - (last.micros[label] ?? 0)
+      sample[label] = Math.round(used / (at.atMs - last.atMs) / 10) / 100
     }
     samples.push(sample)
     last = at
@@ -76,7 +79,12 @@ export function watchCpu(pids: Record<string, number>, everyMs = 250) {
     stop() {
       clearInterval(timer)
       const micros = now()
-      const used = Object.fromEntries(names.map((name) => [name, (micros[name] ?? 0) - (first[name] ?? 0)]))
+      const used = Object.fromEntries(names.map((name) => [name, 0]))
+      for (const { name, pid, label } of each) {
+        // A process that ended took its count with it: what it cost is not known.
+        if (!existsSync(`/proc/${pid}`)) used[name] = Number.NaN
+        used[name] = (used[name] ?? 0) + (micros[label] ?? 0) - (first[label] ?? 0)
+      }
       return { micros: used, samples }
     },
   }

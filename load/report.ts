@@ -150,7 +150,7 @@ td{font-variant-numeric:tabular-nums}h2{margin:2rem 0 .5rem;font-size:1.1rem}</s
 <script>
 const {distribution, samples} = ${data}
 const width = Math.min(900, document.body.clientWidth - 32), height = 320
-const colours = ['#0b6e99', '#c4542b', '#4d8a3d', '#7a5ba6']
+const colours = ['#0b6e99', '#c4542b', '#4d8a3d', '#7a5ba6', '#b8860b', '#d1478f', '#555f6b']
 new uPlot({width, height, scales: {x: {time: false, distr: 3}, y: {distr: 3}},
   series: [{label: 'share', value: (_, n) => n === null ? '' : Number((100 - 100 / n).toFixed(4)) + ' %'},
     {label: 'ms', stroke: colours[0], width: 2, points: {show: true}}],
