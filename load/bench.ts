@@ -306,7 +306,9 @@ async function main(): Promise<number> {
       introspection: introspection.rounds,
       peers: compared,
     }
-    writeFileSync(resolve(values.out), `${JSON.stringify(kept, null, 2)}\n`)
+    const short = (_: string, value: unknown) =>
+      typeof value === 'number' ? Number(value.toPrecision(6)) : value
+    writeFileSync(resolve(values.out), `${JSON.stringify(kept, short, 2)}\n`)
   }
   print(JSON.stringify(result))
   return tally.wrong + tally.unsound.length === 0 ? 0 : 1
