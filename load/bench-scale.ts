@@ -11,6 +11,7 @@ import { dayMs, epochOf, systemClock } from '../src/base/clock.ts'
 import { sealedAnswerBytes } from '../src/cache/answers.ts'
 import { storageKey } from '../src/cache/key.ts'
 import { rssMb } from './cpu.ts'
+import { median } from './introspection.ts'
 import { measure } from './measure.ts'
 import { isSound } from './report.ts'
 import { openSetup, type Setup } from './setup.ts'
@@ -118,9 +119,6 @@ async function measureOnce(setup: Setup, scenario: (typeof kinds)[number], what:
   return { micros: (run.cpu['gateway'] ?? 0) + (run.cpu['redis'] ?? 0), rssMb: Math.max(...run.rssMb) }
 }
 
-const middleOf = (all: readonly number[]) =>
-  all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? Number.NaN
-
 /** Both set-ups are up and asked in turn: the machine is not as fast from one minute to the next. */
 async function compare({ small, large }: Record<'small' | 'large', Setup>, what: string): Promise<Step> {
   let resident = 0
@@ -137,9 +135,9 @@ async function compare({ small, large }: Record<'small' | 'large', Setup>, what:
       seen.push({ large: each.get(large) ?? Number.NaN, small: each.get(small) ?? Number.NaN })
     }
     return {
-      large: middleOf(seen.map((one) => one.large)),
-      small: middleOf(seen.map((one) => one.small)),
-      ratio: Number(middleOf(seen.map((one) => one.large / one.small)).toFixed(2)),
+      large: median(seen.map((one) => one.large)),
+      small: median(seen.map((one) => one.small)),
+      ratio: Number(median(seen.map((one) => one.large / one.small)).toFixed(2)),
     }
   }
   const step = { what, returning: await costOf('returning'), cold: await costOf('cold'), rssMb: resident }

@@ -186,7 +186,7 @@ function isAnswerOf({ expected, body: asked }: Line, body: Record<string, unknow
 }
 
 /** What a token says, unchecked; undefined if it is none. */
-export const claimsIn = (token: string): Record<string, unknown> | undefined =>
+const claimsIn = (token: string): Record<string, unknown> | undefined =>
   parseObject(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 
 export function parseObject(text: string): Record<string, unknown> | undefined {
