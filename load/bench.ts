@@ -1,18 +1,18 @@
 // `npm run bench`: what verifications cost, beside what they are made of and beside peers, in one run.
 import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { present } from '../src/base/assert.ts'
 import { limits } from '../src/base/limits.ts'
 import type { AccessJob } from './access-parts.ts'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
-import { startConstant } from './constant.ts'
+import { type ConstantGateway, startConstant } from './constant.ts'
 import { measureIntrospection, ratiosOf } from './introspection.ts'
 import { readLines } from './lines.ts'
+import { machine, measureBursts } from './machine.ts'
 import { measure, type Options, type Run, sendLines } from './measure.ts'
 import { isSound as arePeersSound, type Figures } from './peers/figures.ts'
-import { measurePeers } from './peers/run.ts'
+import { defaults, measurePeers } from './peers/measure.ts'
 import { runChild } from './prepare.ts'
 import type { PrimitivesJob } from './primitives.ts'
 import { isSound, printRun } from './report.ts'
@@ -23,28 +23,45 @@ const help = `npm run bench: cost of a verification, beside its parts and its pe
 
   npm run bench                         everything
   npm run bench -- --without peers      not what npm must fetch first (load/peers)
-  npm run bench -- --scale 0.3          fewer requests of each, for a look
+  npm run bench -- --scale 0.3          fewer requests of each, for a look; 1: all, however long it takes
   npm run bench -- --out load/results/1.0.0.json
 
-Needs redis-server. Costs are CPU microseconds of the gateway's processes, from the operating system. Each part is
-measured alone, over the same requests. The last line is one JSON object: {"cold", "returning", "twinP256", "twinSm2",
-"introspect", "introspectVsOidcProvider", "p99Ms", "goodput", "workers", "bureauQuestions", "rssMb", "wrong"}; what was
-left out is null. Exit code 1 if an answer is wrong, or if more than 1 % of a scenario was not answered; ratios are
-printed, not asserted. docs/OPERATING.md says what each is.`
+Needs redis-server. On a slow machine it sends fewer requests, to end in time, and says so. Costs are CPU microseconds
+of the gateway's processes, from the operating system. Each part is measured alone, over the same requests. The last line
+is one JSON object: {"cold", "returning", "twinP256", "twinSm2", "introspect", "introspectVsOidcProvider", "p99Ms",
+"goodput", "workers", "bureauQuestions", "rssMb", "wrong"}; what was left out is null. Exit code 1 if an answer is wrong,
+or if more than 1 % of a scenario was not answered; ratios are printed, not asserted. docs/OPERATING.md says what each is.`
 
 const options = {
   help: { type: 'boolean' },
-  scale: { type: 'string', default: '1' },
+  scale: { type: 'string' },
   without: { type: 'string', multiple: true },
   out: { type: 'string' },
 } as const
 const { values } = parseArgs({ options })
-const scale = Number(values.scale)
+/** Of the usual numbers of requests. */
+let scale = Number(values.scale ?? 1)
 const print = (line: string) => console.log(line)
 const connections = 32
 const atLoad = 0.7
 /** Requests to each worker until V8 has compiled what it will: a gateway runs for weeks. */
 const warmUp = 10_000
+
+/** On one machine: seconds of the warm-up, of the whole, and of what of it does not shrink. */
+const usual = { warmUpS: 28, wholeS: 800, fixedS: 430 }
+const aimS = 560
+
+/** On a slow machine fewer requests are sent from here on. What was asked for by --scale is left as it is. */
+function fitToTime(warmUpS: number): void {
+  if (values.scale !== undefined) return
+  const slow = warmUpS / usual.warmUpS
+  const share = (aimS / slow - usual.fixedS) / (usual.wholeS - usual.fixedS)
+  scale = Math.min(1, Math.max(0.25, share))
+  if (scale < 1)
+    print(
+      `A slow machine, which took ${Math.round(warmUpS)} s to warm up: ${Math.round(scale * 100)} % of the requests are sent, to end within 10 minutes.`,
+    )
+}
 
 type Tally = {
   wrong: number
@@ -88,22 +105,18 @@ const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
 const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
 
 /** The most that it takes: the more are on their way, the more they share, up to a point. */
-async function capacityOf(setup: Setup, few: Run | undefined = undefined): Promise<number> {
-  const least = rateOf(few ?? (await run(setup, 'cold', 6000))) // First: memory is not given back.
-  return Math.max(least, rateOf(await run(setup, 'cold', 6000, { connections: 8 * connections })))
+async function capacityOf(setup: Setup, few: Run): Promise<number> {
+  return Math.max(rateOf(few), rateOf(await run(setup, 'cold', 6000, { connections: 8 * connections })))
 }
 
-/** A route with a constant answer on the same kind of listener, sent the same requests. */
-async function openConstant(setup: Setup, name: ScenarioName) {
-  const gateway = await startConstant()
-  return {
-    close: gateway.close,
-    send(files: string[]): Promise<number> {
-      const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
-      const { folder } = setup
-      return sendLines(lines, { listeners: gateway, name, folder, pid: gateway.pid, connections })
-    },
-  }
+/** What a route with a constant answer costs on the same kind of listener, sent the same requests. */
+function answerConstantly(
+  gateway: ConstantGateway,
+  { scenario: name, files }: Run,
+  folder: string,
+): Promise<number> {
+  const lines = readLines(files).map((line) => ({ ...line, path: '/constant' }))
+  return sendLines(lines, { listeners: gateway, name, folder, pid: gateway.pid, connections })
 }
 
 async function partsAlone(setup: Setup, name: ScenarioName, files: string[]): Promise<Parts> {
@@ -126,51 +139,50 @@ async function partsAlone(setup: Setup, name: ScenarioName, files: string[]): Pr
   return found
 }
 
-type Beside = { done: Run; parts: Parts; ratio: number }
+/** `answered`: the share of a run that was not refused for being too many. */
+type Beside = { done: Run; parts: Parts; ratio: number; answered?: number }
 
 /** One that is in the middle. */
 function middleOf<T>(all: readonly T[], by: (one: T) => number): T {
   return present(all.toSorted((a, b) => by(a) - by(b))[Math.floor(all.length / 2)], 'a round')
 }
 
-function tellBeside({ done, parts }: Beside, ratios: readonly number[]): void {
+function tellBeside({ done, parts, answered }: Beside, ratios: readonly number[]): void {
   tell(done)
   tally.parts[done.scenario] = parts
   tally.ratios[done.scenario] = ratios
   print('')
-  for (const line of printParts(done.scenario, gatewayCost(done), parts)) print(line)
+  for (const line of printParts(done.scenario, gatewayCost(done), parts, answered)) print(line)
   if (ratios.length > 1) print(`  in turn           ${ratios.map((ratio) => ratio.toFixed(2)).join(', ')}`)
 }
+
+/** A gateway, and another that answers with a constant. */
+type Stage = { setup: Setup; constant: ConstantGateway }
 
 const rounds = 3
 
 /**
  * A scenario and its parts over the same requests, in turn, for the machine is not as fast from one minute to the next:
  * the round whose ratio is in the middle. Once before that to warm up.
- * @param given parts that are not measured of this scenario
+ * @param options.given parts that are not measured of this scenario
  */
 async function beside(
-  setup: Setup,
+  { setup, constant }: Stage,
   name: ScenarioName,
-  requests: number,
-  given: Parts = {},
+  options: { requests: number; rounds: number; given?: Parts },
 ): Promise<Beside> {
+  const { requests, given } = options
   const warm = await run(setup, name, requests)
-  const constant = await openConstant(setup, name)
+  for (let i = 0; i < 2; i++) await answerConstantly(constant, warm, setup.folder)
   const all: Beside[] = []
-  try {
-    for (let i = 0; i < 2; i++) await constant.send(warm.files)
-    for (let round = 0; round < rounds; round++) {
-      const done = await run(setup, name, requests / 2)
-      const parts = {
-        ...given,
-        'constant answer': await constant.send(done.files),
-        ...(await partsAlone(setup, name, done.files)),
-      }
-      all.push({ done, parts, ratio: gatewayCost(done) / sumOf(name, parts) })
+  for (let round = 0; round < options.rounds; round++) {
+    const done = await run(setup, name, requests)
+    const parts = {
+      ...given,
+      'constant answer': await answerConstantly(constant, done, setup.folder),
+      ...(await partsAlone(setup, name, done.files)),
     }
-  } finally {
-    await constant.close()
+    all.push({ done, parts, ratio: gatewayCost(done) / sumOf(name, parts) })
   }
   const middle = middleOf(all, ({ ratio }) => ratio)
   const ratios = all.map(({ ratio }) => ratio)
@@ -180,63 +192,84 @@ async function beside(
   return middle
 }
 
-/** A scenario beside parts that were measured of another. */
-async function besideThose(setup: Setup, name: ScenarioName, requests: number, parts: Parts): Promise<void> {
-  const done = await run(setup, name, requests)
+/** A scenario beside parts that were measured of others. */
+async function besideThose(
+  setup: Setup,
+  name: ScenarioName,
+  { requests, parts, ...more }: { requests: number; parts: Parts } & Partial<Options>,
+): Promise<void> {
+  const done = await run(setup, name, requests, more)
   const ratio = gatewayCost(done) / sumOf(name, parts)
   tellBeside({ done, parts, ratio }, [ratio])
 }
 
-/** Costs and latency of one process. */
-async function oneWorker() {
-  const setup = await openSetup({ workers: 1, redis: true })
+/** CPU of a request that is refused for being one too many. */
+async function refusalCost(): Promise<number> {
+  const narrow = await openSetup({ workers: 1, redis: true, env: { IN_FLIGHT_MAX: '1' } })
+  const single = { devices: 1, sealers: 1 } // More would be refused while they log in.
   try {
-    print('Warming up ...')
-    await run(setup, 'cold', warmUp)
-    const cold = await beside(setup, 'cold', 6000)
-    const returning = await beside(setup, 'returning', 6000)
-    await beside(setup, 'sm2', 2000)
-    const { parts } = cold
-    for (const name of ['cached', 'mixed'] as const) await besideThose(setup, name, 3000, parts)
-    for (const name of ['introspect', 'session-storm'] as const) await beside(setup, name, 3000, parts)
-    const capacity = await capacityOf(setup, cold.done)
-    const open = { connections: 256, rate: Math.round(capacity * atLoad) }
-    print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
-    const calm = tell(await run(setup, 'cold', open.rate * 10, open), 'cold, open loop')
-    return {
-      ...{ cold: cold.ratio, returning: returning.ratio },
-      ...{ p99Ms: calm.latencyMs.yesP99, coldCost: tally.costs['cold']?.['gateway'] ?? Number.NaN },
-    }
+    await run(narrow, 'refusals', 2000, single)
+    return gatewayCost(tell(await run(narrow, 'refusals', 6000, single)))
   } finally {
-    await setup.close()
+    await narrow.close()
   }
 }
 
 /** What is answered at twice the load, and in time, of what could be. */
-async function overload(coldCost: number): Promise<number> {
-  const narrow = await openSetup({ workers: 1, redis: true, env: { IN_FLIGHT_MAX: '1' } })
-  const single = { devices: 1, sealers: 1 } // More would be refused while they log in.
-  let rho: number
-  try {
-    await run(narrow, 'refusals', 2000, single)
-    rho = gatewayCost(tell(await run(narrow, 'refusals', 6000, single))) / coldCost
-  } finally {
-    await narrow.close()
-  }
+async function overload(
+  setup: Setup,
+  {
+    capacity,
+    refusal,
+    coldCost,
+    parts,
+  }: { capacity: number; refusal: number; coldCost: number; parts: Parts },
+): Promise<number> {
+  const rate = Math.round(capacity * 2)
+  const done = await run(setup, 'overload', (rate * 8) / scale, { rate, connections: 2048 })
+  const share = done.judgement.right / done.sent
+  const of = { ...parts, refusal }
+  const ratio = gatewayCost(done) / sumOf('overload', of, share)
+  tellBeside({ done, parts: of, ratio, answered: share }, [ratio])
+  const inTime = done.judgement.micros.yes.filter((micros) => micros <= limits.requestMsMax * 1000)
+  const answered = (inTime.length / done.tookMs) * 1000
+  const rho = refusal / coldCost
+  const bound = goodputBound(rho)
+  tally.costs['of overload'] = { capacity, answered, rho, bound }
+  print(`A refusal costs ${rho.toFixed(3)} of a verification: at most ${bound.toFixed(2)} of the capacity`)
+  return answered / capacity / bound
+}
+
+/** Costs and latency of one process. */
+async function oneWorker(refusal: number) {
   const setup = await openSetup({ workers: 1, redis: true })
+  const constant = await startConstant()
+  const stage = { setup, constant }
   try {
+    print('Warming up ...')
+    const began = performance.now()
     await run(setup, 'cold', warmUp)
-    const capacity = await capacityOf(setup)
-    const rate = Math.round(capacity * 2)
-    const done = tell(await run(setup, 'overload', rate * 8, { rate, connections: 2048 }))
-    const inTime = done.judgement.micros.yes.filter((micros) => micros <= limits.requestMsMax * 1000)
-    const answered = (inTime.length / done.tookMs) * 1000
-    tally.costs['of overload'] = { capacity, answered, rho, bound: goodputBound(rho) }
-    print(
-      `A refusal costs ${rho.toFixed(3)} of a verification: at most ${goodputBound(rho).toFixed(2)} of the capacity`,
-    )
-    return answered / capacity / goodputBound(rho)
+    fitToTime((performance.now() - began) / 1000)
+    const cold = await beside(stage, 'cold', { requests: 3000, rounds })
+    const returning = await beside(stage, 'returning', { requests: 3000, rounds })
+    const sm2 = await beside(stage, 'sm2', { requests: 1500, rounds: 1 })
+    const parts = { ...sm2.parts, ...cold.parts } // Beside those of P-256, what SM2 has of its own.
+    for (const name of ['cached', 'mixed'] as const) await besideThose(setup, name, { requests: 3000, parts })
+    for (const name of ['introspect', 'session-storm'] as const)
+      await beside(stage, name, { requests: 2000, rounds: 1, given: parts })
+    const capacity = await capacityOf(setup, cold.done)
+    const open = { connections: 256, rate: Math.round(capacity * atLoad) }
+    print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
+    const calm = tell(await run(setup, 'cold', (open.rate * 10) / scale, open), 'cold, open loop')
+    const coldCost = tally.costs['cold']?.['gateway'] ?? Number.NaN
+    const goodput = await overload(setup, { capacity, refusal, coldCost, parts })
+    // Last, as a bureau that is at fault shows in what comes after.
+    for (const name of ['slow-bureau', 'bureau-down'] as const)
+      await besideThose(setup, name, { requests: 1500, parts, connections: 256 })
+    const [p99Ms, ratios] = [calm.latencyMs.yesP99, { cold: cold.ratio, returning: returning.ratio }]
+    return { ...ratios, p99Ms, coldCost, goodput }
   } finally {
+    await constant.close()
     await setup.close()
   }
 }
@@ -245,7 +278,7 @@ async function overload(coldCost: number): Promise<number> {
 async function twoWorkers(coldCost: number) {
   const setup = await openSetup({ workers: 2, redis: true })
   try {
-    await run(setup, 'cold', 2 * warmUp)
+    await run(setup, 'cold', (2 * warmUp) / scale)
     const cold = tell(await run(setup, 'cold', 12_000, { connections: 2 * connections }), 'cold, two workers')
     const before = await setup.questions?.()
     await run(setup, 'same-person', 1000 / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
@@ -260,17 +293,28 @@ async function twoWorkers(coldCost: number) {
 
 async function peers() {
   if (values.without?.includes('peers')) return {}
-  const { figures, table, differences } = await measurePeers({ progress: print })
+  const fewer = { light: Math.ceil(defaults.light * scale) } // Cards as many as engines need to compile what is theirs.
+  const { figures, table, differences } = await measurePeers({ ...fewer, progress: print })
   for (const line of ['', ...table, ...differences]) print(line)
   tally.wrong += figures.wrong + differences.length
   if (!arePeersSound(figures)) tally.unsound.push('peers')
   return figures
 }
 
+/** What the machine makes of code that has not run for a moment: an open loop is full of it. */
+async function tellBursts() {
+  const bursts = await measureBursts([1, 5, 20])
+  const each = [1, 5, 20].map((burst) => `${bursts[burst]?.toFixed(0)} in bursts of ${burst}`).join(', ')
+  print(
+    `One ES256 check takes ${bursts.loop.toFixed(0)} µs in a loop; after 10 ms without anything to do ${each}.`,
+  )
+  return bursts
+}
+
 async function main(): Promise<number> {
   const began = performance.now()
-  const one = await oneWorker()
-  const goodput = await overload(one.coldCost)
+  const bursts = await tellBursts()
+  const one = await oneWorker(await refusalCost())
   const two = await twoWorkers(one.coldCost)
   const introspection = await measureIntrospection({ rounds, requests: countOf(6000) })
   tally.wrong += introspection.wrong
@@ -282,7 +326,7 @@ async function main(): Promise<number> {
     ...{ twinP256: rounded(compared.twinP256), twinSm2: rounded(compared.twinSm2, 1) },
     introspect: rounded(ratiosOf(introspection.rounds, 'unique').perSecond),
     introspectVsOidcProvider: rounded(compared.introspectVsOidcProvider),
-    ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(goodput), workers: rounded(two.workers) },
+    ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(one.goodput), workers: rounded(two.workers) },
     ...{ bureauQuestions: two.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
   }
   const seconds = Math.round((performance.now() - began) / 1000)
@@ -290,14 +334,13 @@ async function main(): Promise<number> {
   for (const name of tally.unsound)
     print(`${name}: more than 1 % was not answered; what is said of it is worth nothing`)
   if (values.out) {
-    const machine = { node: process.version, cores: cpus().length, model: cpus()[0]?.model ?? '' }
     const { costs, parts, ratios, unsound } = tally
     const at = new Date().toISOString()
     const kept = {
       ...result,
       at,
       seconds,
-      machine,
+      machine: { ...machine(), es256Micros: bursts },
       scale,
       unsound,
       costs,

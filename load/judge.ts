@@ -65,13 +65,29 @@ const wordOf = (reply: Reply | undefined): string => {
   return String(answer ?? code ?? (active === undefined ? reply.status : `active ${active}`))
 }
 
-type JudgeOptions = { scenario: Scenario; dataDir: string; left: readonly number[]; signed: Signed }
+type JudgeOptions = {
+  scenario: Scenario
+  /** The gateway's. */
+  dataDir: string
+  /** Entries that the ledger had before. */
+  entries: number
+  /** Lines that were not sent. */
+  left: readonly number[]
+  signed: Signed
+}
 
-/** @param options.dataDir the gateway's; `left`: lines that were not sent */
+/** How many entries a ledger has. */
+export function countEntries(dataDir: string): number {
+  const db = openLedgerReadOnly(join(dataDir, 'ledger.db'))
+  const size = prepareReader(db).size()
+  db.close()
+  return size
+}
+
 export function judge(
   lines: readonly Line[],
   replies: readonly Reply[],
-  { scenario, dataDir, left, signed }: JudgeOptions,
+  { scenario, dataDir, entries, left, signed }: JudgeOptions,
 ): Judgement & { answered: Answered[] } {
   const of = new Map(replies.map((reply) => [reply.line, reply]))
   const judgement: Judgement = {
@@ -113,15 +129,22 @@ export function judge(
     if (told) answered.push(told)
     if ('session' in line.expected) loggedIn.push(line)
   }
-  judgement.missingEntries = countMissing(join(dataDir, 'ledger.db'), answered, loggedIn)
+  judgement.missingEntries = countMissing(join(dataDir, 'ledger.db'), { entries, answered, loggedIn })
   return { ...judgement, answered }
 }
 
 /**
- * Answers without an entry that says the same under their index, or with more than one in the ledger; and logins whose
- * challenge is not in it.
+ * Answers without an entry that says the same under their index, or with more than one since the ledger had `entries`;
+ * and logins whose challenge is not in it.
  */
-function countMissing(file: string, answered: readonly Answered[], loggedIn: readonly Line[]): number {
+function countMissing(
+  file: string,
+  {
+    entries,
+    answered,
+    loggedIn,
+  }: { entries: number; answered: readonly Answered[]; loggedIn: readonly Line[] },
+): number {
   const db = openLedgerReadOnly(file)
   const reader = prepareReader(db)
   const entriesOf = new Map<string, number>()
@@ -129,7 +152,7 @@ function countMissing(file: string, answered: readonly Answered[], loggedIn: rea
     const found = reader.readEntry(index)
     return found && { leaf: found.leaf, entry: parseEntry(found.data) }
   }
-  for (let index = 0; index < reader.size(); index++) {
+  for (let index = entries, size = reader.size(); index < size; index++) {
     const jti = entryAt(index)?.entry?.jtiHash?.toString('hex')
     if (jti !== undefined) entriesOf.set(jti, (entriesOf.get(jti) ?? 0) + 1)
   }

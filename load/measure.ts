@@ -9,6 +9,7 @@ import { peopleCount } from '../src/bureau-mock/people.ts'
 import { rssMb, type Sample, servingOf, watchCpu } from './cpu.ts'
 import type { Generated, GenerateJob } from './generator.ts'
 import {
+  countEntries,
   countFalseReceipts,
   fetchTokenKeys,
   type Judgement,
@@ -90,10 +91,11 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
     ...{ files, connections, out: join(folder, out) },
     rate: undefined,
   })
+  const entries = countEntries(setup.dataDir)
   if (scenario.mix.known) {
     const warm = job(prepared.warmFiles, 'warm-replies.ndjson')
     const { left } = await send({ ...warm, connections: 4 }, setup.pids)
-    const judged = judgeFiles(setup, 'returning', { ...warm, left, signed }) // Nothing is broken yet.
+    const judged = judgeFiles(setup, 'returning', { ...warm, entries, left, signed }) // Nothing is broken yet.
     const { wrong, unanswered, missingEntries, examples } = judged
     if (wrong + unanswered + missingEntries > 0) {
       const counts = `${wrong} wrong, ${unanswered} unanswered, ${missingEntries} not in the ledger once`
@@ -112,7 +114,7 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   if (scenario.bureau) await setup.setFaults?.({})
   const { gateway } = setup.pids
   const questions = asked === undefined ? undefined : ((await setup.questions?.()) ?? Number.NaN) - asked
-  const { answered, ...judgement } = judgeFiles(setup, name, { ...main, left: sent.left, signed })
+  const { answered, ...judgement } = judgeFiles(setup, name, { ...main, entries, left: sent.left, signed })
   return {
     ...{ scenario: name, rate, connections, sent: sent.sent, tookMs: sent.tookMs },
     perSecond: (judgement.right / sent.tookMs) * 1000,
@@ -172,8 +174,16 @@ async function send(
 const judgeFiles = (
   { dataDir }: Setup,
   name: ScenarioName,
-  { files, out, left, signed }: Pick<GenerateJob, 'files' | 'out'> & { left: number[]; signed: Signed },
-) => judge(readLines(files), readReplies(out), { scenario: scenarioOf(name), dataDir, left, signed })
+  {
+    files,
+    out,
+    ...more
+  }: Pick<GenerateJob, 'files' | 'out'> & {
+    entries: number
+    left: number[]
+    signed: Signed
+  },
+) => judge(readLines(files), readReplies(out), { scenario: scenarioOf(name), dataDir, ...more })
 
 /**
  * Sends lines to any server, unjudged.

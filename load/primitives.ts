@@ -40,17 +40,15 @@ export type PrimitivesJob = {
   rounds: number
 }
 
-/** CPU microseconds of one. */
-export type Primitives = Record<
-  | 'token check'
-  | 'unseal'
-  | 'SOD signature'
-  | 'chip signature, key import'
-  | 'store call'
-  | 'bureau question'
-  | 'ledger entry'
-  | 'token signature',
-  number
+type CardPart = 'SOD signature' | 'chip signature, key import'
+
+/** CPU microseconds of one; of the card in the suite of the lines given. */
+export type Primitives = Partial<
+  Record<
+    | ('token check' | 'unseal' | CardPart | `SM2 ${CardPart}`)
+    | ('store call' | 'bureau question' | 'ledger entry' | 'token signature'),
+    number
+  >
 >
 
 type Input = {
@@ -124,8 +122,9 @@ async function open(job: PrimitivesJob) {
   }
 }
 
-function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works<keyof Primitives> {
+function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Works<string> {
   const { inputs, cards, suite, signer, tokens, sessionKeyOf, store, bureau, ledger, entries } = opened
+  const ofSuite = (part: CardPart): keyof Primitives => (suite.id === 1 ? part : `SM2 ${part}`)
   return {
     'token check': () => forEach(inputs, atOnce, ({ line }) => tokens.checkDevice(line.token)),
     unseal: () =>
@@ -134,9 +133,9 @@ function worksOf(opened: Awaited<ReturnType<typeof open>>, atOnce: number): Work
         const key = await sessionKeyOf(session)
         must(openReading(key, sealed, { device, sid, challenge, parcel, carrier }))
       }),
-    'SOD signature': () =>
+    [ofSuite('SOD signature')]: () =>
       forEach(cards, 1, ({ attributes, sod }) => must(signer.checkDer(attributes, sod.signature))),
-    'chip signature, key import': () =>
+    [ofSuite('chip signature, key import')]: () =>
       forEach(cards, 1, ({ reading, message }) =>
         must(suite.importKey(reading.dg15)?.checkRaw(message, reading.chipSignature)),
       ),

@@ -1,8 +1,8 @@
 // What a load run says: a table in the terminal, JSON, and one HTML page that needs nothing else.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { cpus } from 'node:os'
 import { dirname, join } from 'node:path'
+import { machine } from './machine.ts'
 import type { Run } from './measure.ts'
 import { scenarioOf } from './scenarios.ts'
 
@@ -86,7 +86,7 @@ export function reportOf(run: Run) {
     ...rest,
     judgement: judged,
     distribution: distribution(micros.all),
-    machine: { node: process.version, cores: cpus().length, model: cpus()[0]?.model ?? '' },
+    machine: machine(),
   }
 }
 export type Report = ReturnType<typeof reportOf>

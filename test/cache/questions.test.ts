@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { limits } from '../../src/base/limits.ts'
 import type { AnswerCache, Slots } from '../../src/cache/answers.ts'
 import { createQuestions } from '../../src/cache/questions.ts'
 
@@ -73,9 +74,32 @@ t.test('who asks after the answer came and before it is cached has it too', asyn
   t.equal(asked(), 1)
   await ask(slots('b'), question)
   t.equal(asked(), 2, 'another person, or another carrier, is another question')
-  await sleep(250)
+})
+
+t.test(
+  'an answer that is recorded late is passed on until the cache has it, and a moment longer',
+  async (t) => {
+    const { ask, answers, asked } = setUp()
+    const { position, transaction } = await ask(slots(), question)
+    await sleep(600)
+    await ask(slots(), question)
+    t.equal(asked(), 1, 'the cache does not have it yet')
+    answers.write(slots(), { answer: 1, refusal: 0, position, transaction })
+    await sleep(50)
+    await ask(slots(), question)
+    t.equal(asked(), 1, 'who looked there before it had it')
+    await sleep(250)
+    await ask(slots(), question)
+    t.equal(asked(), 2, 'it is kept for a moment only')
+  },
+)
+
+t.test('an answer that nobody records is forgotten when every request that had it has ended', async (t) => {
+  const { ask, asked } = setUp()
   await ask(slots(), question)
-  t.equal(asked(), 3, 'it is kept for a moment only')
+  await sleep(limits.requestMsMax + 500)
+  await ask(slots(), question)
+  t.equal(asked(), 2)
 })
 
 t.test('news about the person ends it, and so does not knowing the news', async (t) => {

@@ -42,6 +42,7 @@ t.test('an answer without its entry is missing, whatever it says', async (t) => 
     },
   }
   await appendAll(kept, entries, 1)
+  let before = 0
   const judged = (...bodies: unknown[]) => {
     const replies = bodies.map((body, i) => ({
       ...{ line: i, status: 200, micros: 1 },
@@ -49,7 +50,7 @@ t.test('an answer without its entry is missing, whatever it says', async (t) => 
     }))
     const lines = bodies.map(() => line)
     const { right, wrong, missingEntries } = judge(lines, replies, {
-      ...{ scenario: scenarioOf('cold'), dataDir, left: [], signed },
+      ...{ scenario: scenarioOf('cold'), dataDir, entries: before, left: [], signed },
     })
     return { right, wrong, missingEntries }
   }
@@ -71,6 +72,12 @@ t.test('an answer without its entry is missing, whatever it says', async (t) => 
   t.same(judged(await answer(unknown)), missing, 'unknown')
   const twice = await answer(third ?? {})
   t.same(judged(twice, twice), { right: 2, wrong: 0, missingEntries: 1 }, 'one entry for two answers')
+  before = 1
+  t.same(
+    judged(...answers),
+    { right: 3, wrong: 0, missingEntries: 1 },
+    'an entry that was there before the run',
+  )
   t.same(judged('<html>'), { right: 0, wrong: 1, missingEntries: 0 }, 'told as wrong, and the rest is judged')
 })
 
@@ -86,7 +93,7 @@ t.test('a login is in the ledger by its challenge', async (t) => {
     const login: Line = { kind: 'login', path: '/v1/sessions', token: '', body, expected: { session: true } }
     const reply = { line: 0, status: 200, micros: 1, body: JSON.stringify({ token: 'a.b.c' }) }
     const { right, missingEntries } = judge([login], [reply], {
-      ...{ scenario: scenarioOf('session-storm'), dataDir, left: [], signed },
+      ...{ scenario: scenarioOf('session-storm'), dataDir, entries: 0, left: [], signed },
     })
     return { right, missingEntries }
   }
@@ -101,7 +108,7 @@ t.test(
     return openAt(join(dataDir, 'ledger.db')).then(async (ledger) => {
       const refused = { line: 0, status: 503, micros: 1, body: JSON.stringify({ code: 'overloaded' }) }
       const of = (name: 'cold' | 'overload') =>
-        judge([line, line], [refused], { scenario: scenarioOf(name), dataDir, left: [], signed })
+        judge([line, line], [refused], { scenario: scenarioOf(name), dataDir, entries: 0, left: [], signed })
       t.match(of('cold'), { right: 0, refused: 0, unanswered: 2, yesUnanswered: 2, micros: { all: [] } })
       t.match(of('overload'), { right: 0, refused: 1, unanswered: 1, yesUnanswered: 1, micros: { all: [] } })
       await ledger.close()

@@ -119,6 +119,13 @@ t.test('the parts of a scenario are those of its kinds, by share', (t) => {
   }
   t.equal(sumOf('introspect', access), 170)
   t.equal(sumOf('session-storm', access), 320)
+  t.equal(sumOf('slow-bureau', parts), 390)
+  t.equal(sumOf('bureau-down', parts), 0.5 * (225 + 305), 'nothing after the question: nobody is answered')
+  const sm2 = { ...parts, 'SM2 SOD signature': 400, 'SM2 chip signature, key import': 300 }
+  t.equal(sumOf('sm2', sm2), 390 - 170 + 700)
+  t.ok(Number.isNaN(sumOf('mixed', parts)), 'SM2 cards are not counted as P-256 ones')
+  t.ok(sumOf('mixed', sm2) > sumOf('returning', sm2))
+  t.equal(sumOf('overload', { ...parts, refusal: 50 }, 0.4), 0.4 * 390 + 0.6 * 50)
   t.ok(Number.isNaN(sumOf('introspect', parts)), 'a part that was not measured is not taken for nothing')
   t.equal(partsOf('same-person'), undefined)
   t.equal(goodputBound(0), 1)
