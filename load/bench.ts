@@ -265,7 +265,7 @@ async function oneWorker(refusal: number) {
     const goodput = await overload(setup, { capacity, refusal, coldCost, parts })
     // Last, as a bureau that is at fault shows in what comes after.
     for (const name of ['slow-bureau', 'bureau-down'] as const)
-      await besideThose(setup, name, { requests: 1500, parts, connections: 256 })
+      await besideThose(setup, name, { requests: 1500 / scale, parts, connections: 4 * connections })
     const [p99Ms, ratios] = [calm.latencyMs.yesP99, { cold: cold.ratio, returning: returning.ratio }]
     return { ...ratios, p99Ms, coldCost, goodput }
   } finally {
