@@ -39,8 +39,10 @@ const options = {
   out: { type: 'string' },
 } as const
 const { values } = parseArgs({ options })
-/** Of the usual numbers of requests. */
-let scale = Number(values.scale ?? 1)
+/** Of the usual numbers of requests, as asked for; and what of that is sent where time is short. */
+const scale = Number(values.scale ?? 1)
+if (!(scale > 0)) throw new RangeError(`--scale ${values.scale} is not a number above 0.`)
+let fitted = 1
 const print = (line: string) => console.log(line)
 const connections = 32
 const atLoad = 0.7
@@ -56,10 +58,10 @@ function fitToTime(warmUpS: number): void {
   if (values.scale !== undefined) return
   const slow = warmUpS / usual.warmUpS
   const share = (aimS / slow - usual.fixedS) / (usual.wholeS - usual.fixedS)
-  scale = Math.min(1, Math.max(0.25, share))
-  if (scale < 1)
+  fitted = Math.min(1, Math.max(0.25, share))
+  if (fitted < 1)
     print(
-      `A slow machine, which took ${Math.round(warmUpS)} s to warm up: ${Math.round(scale * 100)} % of the requests are sent, to end within 10 minutes.`,
+      `A slow machine, which took ${Math.round(warmUpS)} s to warm up: ${Math.round(fitted * 100)} % of the requests are sent, to end within 10 minutes.`,
     )
 }
 
@@ -76,7 +78,9 @@ type Tally = {
 }
 const tally: Tally = { wrong: 0, rssMb: 0, costs: {}, parts: {}, ratios: {}, unsound: [] }
 
-const countOf = (requests: number) => Math.max(500, Math.round(requests * scale))
+const countOf = (requests: number) => Math.max(500, Math.round(requests * scale * fitted))
+/** So many whatever the time: what would mean something else with fewer. */
+const whole = (requests: number) => requests / fitted
 
 /** One scenario; its wrong answers count, whatever it is for. */
 async function run(
@@ -106,7 +110,10 @@ const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
 
 /** The most that it takes: the more are on their way, the more they share, up to a point. */
 async function capacityOf(setup: Setup, few: Run): Promise<number> {
-  return Math.max(rateOf(few), rateOf(await run(setup, 'cold', 6000, { connections: 8 * connections })))
+  return Math.max(
+    rateOf(few),
+    rateOf(await run(setup, 'cold', whole(6000), { connections: 8 * connections })),
+  )
 }
 
 /** What a route with a constant answer costs on the same kind of listener, sent the same requests. */
@@ -226,7 +233,7 @@ async function overload(
   }: { capacity: number; refusal: number; coldCost: number; parts: Parts },
 ): Promise<number> {
   const rate = Math.round(capacity * 2)
-  const done = await run(setup, 'overload', (rate * 8) / scale, { rate, connections: 2048 })
+  const done = await run(setup, 'overload', whole(rate * 8), { rate, connections: 2048 })
   const share = done.judgement.right / done.sent
   const of = { ...parts, refusal }
   const ratio = gatewayCost(done) / sumOf('overload', of, share)
@@ -260,12 +267,12 @@ async function oneWorker(refusal: number) {
     const capacity = await capacityOf(setup, cold.done)
     const open = { connections: 256, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
-    const calm = tell(await run(setup, 'cold', (open.rate * 10) / scale, open), 'cold, open loop')
+    const calm = tell(await run(setup, 'cold', whole(open.rate * 10), open), 'cold, open loop')
     const coldCost = tally.costs['cold']?.['gateway'] ?? Number.NaN
     const goodput = await overload(setup, { capacity, refusal, coldCost, parts })
     // Last, as a bureau that is at fault shows in what comes after.
     for (const name of ['slow-bureau', 'bureau-down'] as const)
-      await besideThose(setup, name, { requests: 1500 / scale, parts, connections: 4 * connections })
+      await besideThose(setup, name, { requests: whole(1500), parts, connections: 4 * connections })
     const [p99Ms, ratios] = [calm.latencyMs.yesP99, { cold: cold.ratio, returning: returning.ratio }]
     return { ...ratios, p99Ms, coldCost, goodput }
   } finally {
@@ -274,14 +281,17 @@ async function oneWorker(refusal: number) {
   }
 }
 
-/** Two processes, each with the connections that one had: what each costs, and how often they ask about one person together. */
+/** Two processes, each with the connections that one had, and requests on each: what each costs, and how often they ask about one person together. */
 async function twoWorkers(coldCost: number) {
   const setup = await openSetup({ workers: 2, redis: true })
   try {
-    await run(setup, 'cold', (2 * warmUp) / scale)
-    const cold = tell(await run(setup, 'cold', 12_000, { connections: 2 * connections }), 'cold, two workers')
+    await run(setup, 'cold', whole(2 * warmUp))
+    const cold = tell(
+      await run(setup, 'cold', 2 * 3000, { connections: 2 * connections }),
+      'cold, two workers',
+    )
     const before = await setup.questions?.()
-    await run(setup, 'same-person', 1000 / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
+    await run(setup, 'same-person', whole(1000) / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
     return {
       workers: (2 * coldCost) / gatewayCost(cold),
       bureauQuestions: ((await setup.questions?.()) ?? Number.NaN) - (before ?? Number.NaN),
@@ -293,7 +303,7 @@ async function twoWorkers(coldCost: number) {
 
 async function peers() {
   if (values.without?.includes('peers')) return {}
-  const fewer = { light: Math.ceil(defaults.light * scale) } // Cards as many as engines need to compile what is theirs.
+  const fewer = { light: Math.ceil(defaults.light * scale * fitted) } // Cards as many as engines need to compile what is theirs.
   const { figures, table, differences } = await measurePeers({ ...fewer, progress: print })
   for (const line of ['', ...table, ...differences]) print(line)
   tally.wrong += figures.wrong + differences.length
@@ -341,7 +351,7 @@ async function main(): Promise<number> {
       at,
       seconds,
       machine: { ...machine(), es256Micros: bursts },
-      scale,
+      scale: scale * fitted,
       unsound,
       costs,
       parts,

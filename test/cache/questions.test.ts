@@ -112,6 +112,18 @@ t.test('news about the person ends it, and so does not knowing the news', async 
   }
 })
 
+t.test('an answer that nobody recorded does not come back in the place of a newer one', async (t) => {
+  const { ask, asked, news } = setUp()
+  await ask(slots(), question)
+  await sleep(130)
+  news.changed = true
+  const newer = await ask(slots(), question)
+  news.changed = false
+  await sleep(130)
+  t.equal(await ask(slots(), question), newer)
+  t.equal(asked(), 2)
+})
+
 t.test('a failure is not kept, nor is anything without a secret of the day', async (t) => {
   const { ask, asked, fail } = setUp()
   fail(true)
