@@ -26,7 +26,7 @@ const help = `npm run bench: cost of a verification, beside its parts and its pe
   npm run bench -- --scale 0.3          fewer requests of each, for a look; 1: all, however long it takes
   npm run bench -- --out load/results/1.0.0.json
 
-Needs redis-server. On a slow machine it sends fewer requests, to end in time, and says so. Costs are CPU microseconds
+Needs redis-server. On a slow machine it sends fewer requests, as few as a quarter, and says so. Costs are CPU microseconds
 of the gateway's processes, from the operating system. Each part is measured alone, over the same requests. The last line
 is one JSON object: {"cold", "returning", "twinP256", "twinSm2", "introspect", "introspectVsOidcProvider", "p99Ms",
 "goodput", "workers", "bureauQuestions", "rssMb", "wrong"}; what was left out is null. Exit code 1 if an answer is wrong,
