@@ -19,9 +19,10 @@ const longest = [
 ].map((name) => `test/${name}.test.ts`)
 
 /** Run alone, after the others, and once: they hold deadlines or CPU time to account, which others' work makes late. */
-const timed = ['verify/refusals', 'card/attacks', 'bureau/client', 'verify/attacks', 'verify/once'].map(
-  (name) => `test/${name}.test.ts`,
-)
+const timed = [
+  ...['verify/refusals', 'card/attacks', 'bureau/client', 'verify/attacks', 'verify/once'],
+  'wire/sam',
+].map((name) => `test/${name}.test.ts`)
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 const asked = process.argv.slice(2)

@@ -51,7 +51,7 @@ t.test('it runs beside a gateway that appends, files and forgets', async (t) => 
   try {
     for (let i = 0; i < 4; i++) checked.push(await fsck(file, ...(i === 3 ? ['--threads', '2'] : [])))
     // A challenge is kept for some 71 minutes, here 71 rounds: only later is more forgotten than kept.
-    await until(() => seq > 160)
+    await until(() => seq > 160, 60_000) // However slow: what is looked at is what was kept.
   } finally {
     going = false
     await appending
