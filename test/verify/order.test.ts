@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { makeCardCrl, readPem } from '../../certs/card-issuer.ts'
-import { systemClock } from '../../src/base/clock.ts'
+import { manualClock, systemClock } from '../../src/base/clock.ts'
 import { printPem } from '../../src/base/pem.ts'
 import { registerDemoDevice } from '../../src/development.ts'
 import { reinstateCarrier, suspendCarrier } from '../../src/registry/carriers.ts'
@@ -219,7 +219,7 @@ t.test(
 )
 
 t.test('row 4: beyond its rate a device is told to wait, and nothing is written', async (t) => {
-  const g = await startTestGateway(t, { DEVICE_RATE: '2' })
+  const g = await startTestGateway(t, { DEVICE_RATE: '2' }, manualClock(Date.now()))
   const device = await g.openDevice()
   const seen = watch(t, g)
   const bodies = []
@@ -227,7 +227,7 @@ t.test('row 4: beyond its rate a device is told to wait, and nothing is written'
   const consumed = seen.consumed()
   const replies = await Promise.all(bodies.map((body) => device.post('/v1/verify', body)))
   const limited = replies.filter((reply) => reply.body['code'] === 'rate_limited')
-  t.ok(limited.length >= 2)
+  t.equal(limited.length, 3)
   t.ok(limited.every((reply) => reply.status === 429 && reply.headers['retry-after'] !== undefined))
   t.equal(seen.consumed() - consumed, replies.length - limited.length)
 })
