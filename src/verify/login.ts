@@ -2,7 +2,9 @@
 // stands in `createLogin`; what is signed and derived stands in channel/session.ts.
 import type { KeyObject } from 'node:crypto'
 import { printBase64url } from '../base/bytes.ts'
+import { createCohort } from '../base/cohort.ts'
 import { GatewayError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 import { checkP256 } from '../base/p256.ts'
 import { issueChallenges, purpose } from '../channel/challenge.ts'
 import { decapsulateSession } from '../channel/hpke.ts'
@@ -50,12 +52,17 @@ export function createLogin(services: LoginServices) {
     clock: services.clock,
     onStoreLost: services.onStoreLost,
   })
+  const inCohort = createCohort(limits.cohortPaceMs)
 
   return async function logIn(request: LoginRequest): Promise<Outcome<SessionGiven>> {
     if (!services.registry.isFresh()) throw new GatewayError('registry_stale', 'registry_stale')
     services.takeAddress(request.address)
     const recipientKey = services.recipientKey(request.recipient)
     if (!recipientKey) throw new GatewayError('recipient_unknown', 'recipient_unknown')
+    return inCohort(() => go(request, recipientKey))
+  }
+
+  async function go(request: LoginRequest, recipientKey: KeyObject): Promise<Outcome<SessionGiven>> {
     const challenge = await assertChallenge(services, { ...request, use: purpose.session })
     const device = await assertKnownSigner(services, request)
     const digest = sessionDigest(request, request.signature)
