@@ -48,8 +48,8 @@ export type Sample = { atMs: number } & Record<string, number>
 
 /**
  * Watches named processes, each with the children that it has by now.
- * @returns what ends it: CPU microseconds of each name since the start (NaN if a process of it ended meanwhile), and the
- *   share of a core of each process over time
+ * @returns `begin` counts anew from now on; `stop` ends it: CPU microseconds of each name since it began (NaN if a
+ *   process of it ended meanwhile), and the share of a core of each process over time
  */
 export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   const names = Object.keys(pids)
@@ -61,7 +61,7 @@ export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   const now = (): Record<string, number> =>
     Object.fromEntries(each.map(({ label, pid }) => [label, cpuMicros(pid)]))
   const began = performance.now()
-  const first = now()
+  let first = now()
   const samples: Sample[] = []
   let last = { atMs: 0, micros: first }
   const look = () => {
@@ -76,6 +76,9 @@ export function watchCpu(pids: Record<string, number>, everyMs = 250) {
   }
   const timer = setInterval(look, everyMs)
   return {
+    begin() {
+      first = now()
+    },
     stop() {
       clearInterval(timer)
       const micros = now()

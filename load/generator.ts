@@ -19,37 +19,87 @@ export type GenerateJob = {
   out: string
 }
 
-/** `left`: lines that were not sent, because they did not go up evenly. */
-export type Generated = { sent: number; left: number[]; tookMs: number; cpuMicros: number }
+/**
+ * `left`: lines that were not sent, because they did not go up evenly. `counted`: answers from where the handshakes are
+ * over, and how long they took: `cpuMicros`, of this process, is for those, as is what `settled` is told for.
+ */
+export type Generated = {
+  sent: number
+  left: number[]
+  tookMs: number
+  counted: { answers: number; ms: number }
+  cpuMicros: number
+}
 
 const headersOf = (line: Line): Record<string, string> => ({
   'content-type': line.body.startsWith('token=') ? 'application/x-www-form-urlencoded' : 'application/json',
   ...(line.token === '' ? {} : { authorization: `Bearer ${line.token}` }),
 })
 
-/** How many were answered, told twice in ten seconds. */
-function createProgress(of: number) {
+/** Tells how many were answered, twice in ten seconds, and counts what came after the handshakes. */
+function createCount(of: number) {
   let answered = 0
+  let lastAt = 0
+  let settled: { answered: number; at: number; cpu: NodeJS.CpuUsage } | undefined
+  const began = process.cpuUsage()
   const timer = setInterval(() => process.send?.({ answered, of }), 5000).unref()
-  return { count: () => void answered++, end: () => clearInterval(timer) }
+  return {
+    onAnswer() {
+      answered++
+      lastAt = performance.now()
+    },
+    onSettled() {
+      settled = { answered, at: performance.now(), cpu: process.cpuUsage() }
+      process.send?.({ settled: true })
+    },
+    end(tookMs: number): Pick<Generated, 'counted' | 'cpuMicros'> {
+      clearInterval(timer)
+      const { user, system } = process.cpuUsage(settled?.cpu ?? began)
+      const { answered: before, at } = settled ?? { answered: 0, at: lastAt - tookMs }
+      return { counted: { answers: answered - before, ms: lastAt - at }, cpuMicros: user + system }
+    },
+  }
 }
 
 type Sent = { replies: Reply[]; left: number[]; tookMs: number }
+/** `onSettled`: the handshakes are over. */
+type Told = { onAnswer: () => void; onSettled: () => void }
+
+/** Where connections send fewer requests each, all are counted: the first would be no small part of them. */
+const countedFrom = 4
+/** So many answers for each connection, and whoever still waits for the first has its handshake long behind it. */
+const settledAfter = 8
+
+/** To be told of each answer and whether it is the first of its connection; tells once that the handshakes are over. */
+function createSettling(connections: number, onSettled: () => void) {
+  let without = connections
+  let answered = 0
+  let isSettled = false
+  return (isFirst: boolean) => {
+    answered++
+    if (isFirst) without--
+    if (isSettled || (without > 0 && answered < settledAfter * connections)) return
+    isSettled = true
+    onSettled()
+  }
+}
 
 /** Each connection sends a share of its own, one request after another. */
-async function closedLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () => void): Promise<Sent> {
+async function closedLoop(job: GenerateJob, lines: readonly Line[], told: Told): Promise<Sent> {
   const shares = sharesOf(lines, Math.min(job.connections, lines.length))
   const replies: Reply[] = []
   let next = 0
   let firstMs = 0
   let lastMs = 0
+  const areFew = lines.length < countedFrom * shares.length
+  const settle = areFew ? () => {} : createSettling(shares.length, told.onSettled)
   const requestOf = (i: number) => {
     const line = lines[i] as Line
     return {
       ...{ method: 'POST' as const, path: line.path, headers: headersOf(line), body: line.body },
       onResponse(status: number, body: string) {
         replies.push({ line: i, status, body, micros: 0 })
-        onAnswer()
+        told.onAnswer()
       },
     }
   }
@@ -61,8 +111,11 @@ async function closedLoop(job: GenerateJob, lines: readonly Line[], onAnswer: ()
     tlsOptions: job.tls,
     setupClient(client) {
       client.setRequests((shares[next++] ?? []).map(requestOf))
+      let isFirst = true
       // Comes right after the `onResponse` of its request, with its time in ms.
       client.on('response', (_status, _bytes, ms) => {
+        settle(isFirst)
+        isFirst = false
         const reply = replies.at(-1)
         if (reply) reply.micros = Math.round(ms * 1000)
         lastMs = performance.now()
@@ -75,7 +128,7 @@ async function closedLoop(job: GenerateJob, lines: readonly Line[], onAnswer: ()
 }
 
 /** What follows another goes last: in an open loop it could overtake it. */
-async function openLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () => void): Promise<Sent> {
+async function openLoop(job: GenerateJob, lines: readonly Line[], told: Told): Promise<Sent> {
   const order = [...lines.keys()].sort(
     (a, b) => Number(lines[a]?.follows ?? false) - Number(lines[b]?.follows ?? false) || a - b,
   )
@@ -84,7 +137,7 @@ async function openLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () =
     return printPost(job.url, line.path, headersOf(line), line.body)
   })
   const { url, tls, connections, rate = 0 } = job
-  const { outcomes, tookMs } = await runOpenLoop({ url, tls, connections, rate, requests, onAnswer })
+  const { outcomes, tookMs } = await runOpenLoop({ url, tls, connections, rate, requests, ...told })
   return {
     replies: outcomes.map((outcome, i) => ({ line: order[i] as number, ...outcome })),
     left: [],
@@ -94,18 +147,16 @@ async function openLoop(job: GenerateJob, lines: readonly Line[], onAnswer: () =
 
 async function generate(job: GenerateJob): Promise<Generated> {
   const lines = readLines(job.files)
-  const before = process.cpuUsage()
   process.send?.({ begun: true })
-  const progress = createProgress(lines.length)
+  const count = createCount(lines.length)
   const send = job.rate === undefined ? closedLoop : openLoop
-  const { replies, left, tookMs } = await send(job, lines, progress.count)
-  progress.end()
-  const { user, system } = process.cpuUsage(before)
+  const { replies, left, tookMs } = await send(job, lines, count)
+  const counted = count.end(tookMs)
   process.send?.({ ended: true })
   const out = createWriteStream(job.out)
   for (const reply of replies) out.write(`${JSON.stringify(reply)}\n`)
   await new Promise<void>((resolve) => out.end(resolve))
-  return { sent: lines.length - left.length, left, tookMs, cpuMicros: user + system }
+  return { sent: lines.length - left.length, left, tookMs, ...counted }
 }
 
 takeJob(async (job: GenerateJob) => ({ done: await generate(job) }))

@@ -31,9 +31,11 @@ export type Run = {
   /** Right replies a second, without refusals that the scenario means: from the first sent to the last answered. */
   perSecond: number
   tookMs: number
+  /** Answers a second, refusals among them, from where the handshakes are over. */
+  answeredPerSecond: number
   /** Of right replies; `yesP99` counts a yes that never came as slower than all others, and may be infinite. */
   latencyMs: Record<'p50' | 'p90' | 'p99' | 'max' | 'yesP99' | 'refusedP50' | 'refusedP99', number>
-  /** CPU microseconds for each request that was answered or refused, by process. */
+  /** CPU microseconds for each request that was answered or refused, by process, from where the handshakes are over. */
   cpu: Record<string, number>
   samples: Sample[]
   /** That the bureau was asked; undefined where it is not ours. */
@@ -118,12 +120,10 @@ export async function measure(setup: Setup, options: Options): Promise<Run> {
   return {
     ...{ scenario: name, rate, connections, sent: sent.sent, tookMs: sent.tookMs },
     perSecond: (judgement.right / sent.tookMs) * 1000,
+    answeredPerSecond: (sent.counted.answers / sent.counted.ms) * 1000,
     latencyMs: quantiles(judgement),
     cpu: Object.fromEntries(
-      Object.entries(sent.micros).map(([process, micros]) => [
-        process,
-        micros / (sent.sent - judgement.unanswered),
-      ]),
+      Object.entries(sent.micros).map(([process, micros]) => [process, micros / sent.counted.answers]),
     ),
     samples: sent.samples,
     questions,
@@ -149,7 +149,7 @@ function targetOf(listeners: Listeners, name: ScenarioName): Pick<GenerateJob, '
 
 type Sent = Generated & { micros: Record<string, number>; samples: Sample[] }
 
-/** Runs the generator; CPU is counted from its first connection on. */
+/** Runs the generator; CPU is counted from where it says so on. */
 async function send(
   job: GenerateJob,
   pids: Record<string, number>,
@@ -158,9 +158,10 @@ async function send(
   let watch: ReturnType<typeof watchCpu> | undefined
   let seen: ReturnType<ReturnType<typeof watchCpu>['stop']> | undefined
   let generated: Generated | undefined
-  type Told = { begun?: true; answered?: number; of?: number; ended?: true; done?: Generated }
+  type Told = { begun?: true; settled?: true; answered?: number; of?: number; ended?: true; done?: Generated }
   const child = runChild<GenerateJob, Told>('./generator.ts', job, (told) => {
     if (told.begun) watch = watchCpu({ ...pids, generator: child.process.pid ?? 0 })
+    if (told.settled) watch?.begin()
     if (told.answered !== undefined) print(`  answered ${told.answered} of ${told.of}`)
     if (told.ended) seen = watch?.stop()
     if (told.done) generated = told.done
@@ -198,10 +199,10 @@ export async function sendLines(
   writeFileSync(file, lines.map((line) => JSON.stringify(line)).join('\n'))
   const target = targetOf(listeners, name)
   const job = { ...target, files: [file], connections, rate: undefined, out }
-  const { sent, micros } = await send(job, { server: pid })
+  const { sent, counted, micros } = await send(job, { server: pid })
   const refused = readReplies(out).filter(({ status }) => status !== 200).length
   if (refused > 0) throw new Error(`${refused} of ${sent} requests to ${target.url} were refused.`)
-  return (micros['server'] ?? Number.NaN) / sent
+  return (micros['server'] ?? Number.NaN) / counted.answers
 }
 
 /** Milliseconds, of right replies. */

@@ -18,6 +18,8 @@ export type OpenLoop = {
   /** Whatever has no answer so long after the last was due is given up, ms. */
   timeoutMs?: number
   onAnswer?: () => void
+  /** All connections stand, and the first request is about to leave. */
+  onSettled?: () => void
 }
 
 /** A number above 0 and up to 1. */
@@ -112,7 +114,8 @@ function openLine(url: string, tls: ConnectionOptions, idle: (line: Idle) => voi
 
 /** Sends all requests at their time; `took` is from the first arrival to the last answer, ms. */
 export async function runOpenLoop(options: OpenLoop): Promise<{ outcomes: Outcome[]; tookMs: number }> {
-  const { url, tls, connections, rate, requests, timeoutMs = 10_000, onAnswer = () => {} } = options
+  const { url, tls, connections, rate, requests, timeoutMs = 10_000 } = options
+  const { onAnswer = () => {}, onSettled = () => {} } = options
   const idle: Idle[] = []
   let queue: number[] = []
   let head = 0
@@ -127,6 +130,7 @@ export async function runOpenLoop(options: OpenLoop): Promise<{ outcomes: Outcom
   const all = new Promise<void>((resolve) => {
     finished = resolve
   })
+  onSettled()
   const began = performance.now()
 
   function release(line: Idle): void {
@@ -145,7 +149,7 @@ export async function runOpenLoop(options: OpenLoop): Promise<{ outcomes: Outcom
   function settle(i: number, status: number, body: string): void {
     if (outcomes[i]) return
     outcomes[i] = { status, body, micros: (performance.now() - began - (due[i] as number)) * 1000 }
-    onAnswer()
+    if (status !== 0) onAnswer()
     if (--left === 0) finished()
   }
 

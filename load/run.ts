@@ -97,8 +97,8 @@ async function run(setup: Setup, scenario: ScenarioName, values: Values): Promis
   print('Finding out what it takes ...')
   const calibrating = overload === undefined ? scenario : 'cold'
   await measure(setup, { ...base, scenario: calibrating, count: 1000, receipts: 0 }) // Warm.
-  const { sent, tookMs } = await measure(setup, { ...base, scenario: calibrating, count: 1500, receipts: 0 })
-  const capacity = (sent / tookMs) * 1000
+  const calibrated = await measure(setup, { ...base, scenario: calibrating, count: 1500, receipts: 0 })
+  const capacity = calibrated.answeredPerSecond
   print(`It takes ${Math.round(capacity)} a second; sealing for ${duration} s ...`)
   const count = asked ?? Math.ceil(capacity * duration * (overload ?? 1))
   if (overload === undefined) return measure(setup, { ...base, count })

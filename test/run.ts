@@ -21,7 +21,7 @@ const longest = [
 /** Run alone, after the others, and once: they hold deadlines or CPU time to account, which others' work makes late. */
 const timed = [
   ...['verify/refusals', 'card/attacks', 'bureau/client', 'verify/attacks', 'verify/once'],
-  'wire/sam',
+  ...['wire/sam', 'load/measure'],
 ].map((name) => `test/${name}.test.ts`)
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))

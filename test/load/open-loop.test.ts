@@ -1,23 +1,8 @@
 // The open loop sees what a closed loop hides: a server that stands still for half a second.
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { arrivals, printPost, runOpenLoop } from '../../load/open-loop.ts'
-
-const server = `
-import { readFileSync } from 'node:fs'
-import { createServer } from 'node:https'
-const [, , key, cert] = process.argv
-const app = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => {
-  request.resume().on('end', () => response.writeHead(200, { 'content-length': 2 }).end('{}'))
-})
-app.listen(0, '127.0.0.1', () => console.log(app.address().port))
-process.stdin.resume().on('end', () => process.exit())
-`
+import { startTlsServer } from '../helpers/tls-server.ts'
 
 t.test('arrivals are a Poisson process: as many as asked, gaps that vary as an exponential does', (t) => {
   const due = arrivals(20_000, 1000)
@@ -35,17 +20,7 @@ t.test('arrivals are a Poisson process: as many as asked, gaps that vary as an e
 })
 
 t.test('a server stopped for 500 ms shows in all that should have been sent meanwhile', async (t) => {
-  const folder = t.testdir({ 'server.mjs': server })
-  const at = (name: string) => join(folder, name)
-  const pair = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc', '-keyout', at('key')]
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '2']
-  execFileSync('openssl', ['req', '-x509', ...pair, ...names, '-out', at('cert')], { stdio: 'ignore' })
-  const child = spawn(process.execPath, [at('server.mjs'), at('key'), at('cert')], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const [port] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
-  const url = `https://localhost:${port}`
+  const { child, url, ca } = await startTlsServer(t)
   const rate = 400
   const requests = Array.from({ length: rate * 3 }, () => printPost(url, '/', {}, '{}'))
   const stop = (async () => {
@@ -55,13 +30,18 @@ t.test('a server stopped for 500 ms shows in all that should have been sent mean
     child.kill('SIGCONT')
   })()
   // Fewer connections than requests in the gap: most wait for one, and that wait counts.
+  const told: string[] = []
   const { outcomes } = await runOpenLoop({
     url,
-    tls: { ca: readFileSync(at('cert')) },
+    tls: { ca },
     connections: 8,
     rate,
     requests,
+    onSettled: () => told.push('settled'),
+    onAnswer: () => told.push('answer'),
   })
+  t.equal(told.indexOf('settled'), 0, 'before the first')
+  t.equal(told.length, requests.length + 1)
   await stop
   t.equal(outcomes.length, requests.length)
   t.ok(
