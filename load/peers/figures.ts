@@ -12,9 +12,16 @@ export const subjects = {
   constantExpress: { what: 'the same, constant answer', who: 'Express', over: 'verifyP256' },
   session: { what: 'login with a key, and a token', who: 'gateway' },
   credentials: { what: 'login with a key, and a token', who: 'oidc-provider', over: 'session' },
+  credentialsInMemory: { what: 'the same', who: 'oidc, in a Map', over: 'session' },
   introspect: { what: 'introspection, new tokens', who: 'gateway' },
   oidcIntrospect: { what: 'introspection, new tokens', who: 'oidc-provider', over: 'introspect' },
+  oidcIntrospectInMemory: { what: 'the same', who: 'oidc, in a Map', over: 'introspect' },
   oidcIntrospectTls: { what: 'the same, asker by certificate', who: 'oidc-provider', over: 'introspect' },
+  oidcIntrospectTlsInMemory: {
+    what: 'the same, asker by certificate',
+    who: 'oidc, in a Map',
+    over: 'introspect',
+  },
 } as const satisfies Record<string, { what: string; who: string; over?: string }>
 
 export type Subject = keyof typeof subjects
@@ -25,10 +32,14 @@ export type Figures = {
   twinP256: number
   twinSm2: number
   sessionVsOidcProvider: number
-  /** Its asker by private_key_jwt. */
+  /** Its asker by private_key_jwt, what it issued in Redis. */
   introspectVsOidcProvider: number
   /** Its asker by client certificate. */
   introspectVsOidcTls: number
+  /** These three where what it issued is in a Map of its process. */
+  sessionVsOidcInMemory: number
+  introspectVsOidcInMemory: number
+  introspectVsOidcTlsInMemory: number
   /** The first of these by requests a second. */
   introspectThroughput: number
   constantHttpsMicros: number
@@ -71,6 +82,9 @@ export function figuresOf(rates: Rates): Figures {
     sessionVsOidcProvider: ratioOf(rates, ['credentials', 'session']),
     introspectVsOidcProvider: ratioOf(rates, ['oidcIntrospect', 'introspect']),
     introspectVsOidcTls: ratioOf(rates, ['oidcIntrospectTls', 'introspect']),
+    sessionVsOidcInMemory: ratioOf(rates, ['credentialsInMemory', 'session']),
+    introspectVsOidcInMemory: ratioOf(rates, ['oidcIntrospectInMemory', 'introspect']),
+    introspectVsOidcTlsInMemory: ratioOf(rates, ['oidcIntrospectTlsInMemory', 'introspect']),
     introspectThroughput: ratioOf(rates, ['oidcIntrospect', 'introspect'], perSecond),
     constantHttpsMicros: micros('constantHttps'),
     constantFastifyMicros: micros('constantFastify'),

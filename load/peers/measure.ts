@@ -32,14 +32,16 @@ export type PeerOptions = {
 
 export type PeerReport = { figures: Figures; table: string[]; differences: string[] }
 
-export const defaults = { rounds: 3, connections: 32, p256: 1280, sm2: 576, light: 2880, warm: 6144 }
+export const defaults = { rounds: 3, connections: 64, p256: 1280, sm2: 576, light: 2880, warm: 6144 }
 /** In the twin an SM2 card takes some fifty times as long as a P-256 one here: it gets the first of them only. */
 const twinSm2Share = 0.125
+/** What is kept in a Map varies less: it gets fewer requests. */
+const inMemoryShare = 1 / 3
 /** Engines compile what runs often: the first round is not counted either. */
 const warmRounds = 1
 
 /** Made once: what is asked, and whom. */
-type Field = { stage: PeerStage; constants: Map<Subject, Target>; oidc: TokenService }
+type Field = { stage: PeerStage; constants: Map<Subject, Target>; oidc: TokenService; inMemory: TokenService }
 
 /**
  * About two minutes at the defaults, most of it SM2 in the twin. Installs the peers' packages on first use.
@@ -59,12 +61,14 @@ export async function measurePeers(options: PeerOptions = {}): Promise<PeerRepor
     const constants = new Map([...peers].map(([subject, { url, pid }]) => [subject, { url, pid }]))
     const oidc = await openTokenService(stage)
     closers.push(() => oidc.close())
+    const inMemory = await openTokenService(stage, { inMemory: true })
+    closers.push(() => inMemory.close())
     plan.progress('Warming up ...')
     await warmUp(stage, plan)
     const rates: Rates = {}
     for (let round = 1 - warmRounds; round <= plan.rounds; round++) {
       plan.progress(round < 1 ? 'A round that does not count ...' : `Round ${round} of ${plan.rounds} ...`)
-      const seen = await measureRound({ stage, constants, oidc }, plan, round)
+      const seen = await measureRound({ stage, constants, oidc, inMemory }, plan, round)
       for (const [subject, rate] of seen) {
         const { wrong, unanswered, fault } = rate
         if (fault) plan.progress(`${subject}: ${wrong} wrong, ${unanswered} unanswered, the first: ${fault}`)
@@ -111,53 +115,75 @@ async function warmUp(stage: PeerStage, plan: Plan): Promise<void> {
   }
 }
 
+/** How a round asks: `inTurn` has another go first in the next round. */
+type Asking = {
+  run(subject: Subject, target: Target, requests: readonly Request[], connections?: number): Promise<void>
+  inTurn(...runs: (() => Promise<void>)[]): Promise<void>
+}
+
 async function measureRound(field: Field, plan: Plan, round: number): Promise<Map<Subject, Rate>> {
   const seen = new Map<Subject, Rate>()
-  const { stage } = field
+  const asking: Asking = {
+    async run(subject, target, requests, connections = plan.connections) {
+      seen.set(subject, await drive(target, requests, connections))
+    },
+    async inTurn(...runs) {
+      for (const one of round % 2 === 0 ? runs : runs.toReversed()) await one()
+    },
+  }
+  await measureCards(field, plan, asking)
+  await measureAccess(field, plan, { ...asking, seen })
+  return seen
+}
+
+async function measureCards({ stage, constants }: Field, plan: Plan, { run, inTurn }: Asking) {
   const ours = { url: stage.gateway.device, pid: stage.worker, redisPid: stage.redis.pid }
   const twin = { url: stage.twin.url, pid: stage.twin.pid, redisPid: stage.redis.pid }
-  const run = async (
-    subject: Subject,
-    target: Target,
-    requests: readonly Request[],
-    connections = plan.connections,
-  ) => {
-    seen.set(subject, await drive(target, requests, connections))
-  }
-  /** Who is first changes with the round. */
-  const inTurn = async (...runs: (() => Promise<void>)[]) => {
-    for (const one of round % 2 === 0 ? runs : runs.toReversed()) await one()
-  }
-
   const p256 = await sealColdCards(stage, 'P-256', plan.p256)
   await inTurn(
     () => run('verifyP256', ours, p256),
     () => run('twinP256', twin, p256),
   )
   const light = Array.from({ length: plan.light }, (_, i) => p256[i % p256.length] as Request)
-  for (const [subject, target] of field.constants) await run(subject, target, light)
-  const fewer = Math.ceil(plan.connections / 2) // With more, an SM2 card would wait seconds in the twin.
+  for (const [subject, target] of constants) await run(subject, target, light)
+  const fewer = Math.ceil(plan.connections / 4) // With more, an SM2 card would wait seconds in the twin.
   const sm2 = await sealColdCards(stage, 'SM2', plan.sm2)
   await inTurn(
     () => run('verifySm2', ours, sm2, fewer),
     () => run('twinSm2', twin, sm2.slice(0, Math.ceil(sm2.length * twinSm2Share)), fewer),
   )
-  const credentials = await field.oidc.credentials(plan.light)
+}
+
+/** Logins and introspections. */
+async function measureAccess(
+  { stage, oidc, inMemory }: Field,
+  plan: Plan,
+  { run, inTurn, seen }: Asking & { seen: Map<Subject, Rate> },
+) {
+  const inMemoryCount = Math.ceil(plan.light * inMemoryShare)
+  const credentials = await oidc.credentials(plan.light)
+  const credentialsInMemory = await inMemory.credentials(inMemoryCount)
   await inTurn(
     async () => {
       seen.set('session', await measureLogins(stage, plan))
     },
-    () => run('credentials', field.oidc.target, credentials),
+    () => run('credentials', oidc.target, credentials),
+    () => run('credentialsInMemory', inMemory.target, credentialsInMemory),
   )
   const tokens = await introspections(stage, plan.light)
-  const carrier = { url: stage.gateway.carrier, pid: stage.worker, tls: carrierTls(stage) }
-  const asked = await field.oidc.introspections(plan.light)
+  const tls = carrierTls(stage)
+  const carrier = { url: stage.gateway.carrier, pid: stage.worker, tls, redisPid: stage.redis.pid }
+  const asked = await oidc.introspections(plan.light)
+  const askedOverTls = oidc.introspectionsOverTls(plan.light)
+  const askedInMemory = await inMemory.introspections(inMemoryCount)
+  const askedInMemoryOverTls = inMemory.introspectionsOverTls(inMemoryCount)
   await inTurn(
     () => run('introspect', carrier, tokens),
-    () => run('oidcIntrospect', field.oidc.target, asked),
+    () => run('oidcIntrospect', oidc.target, asked),
+    () => run('oidcIntrospectTls', oidc.target, askedOverTls),
+    () => run('oidcIntrospectInMemory', inMemory.target, askedInMemory),
+    () => run('oidcIntrospectTlsInMemory', inMemory.target, askedInMemoryOverTls),
   )
-  await run('oidcIntrospectTls', field.oidc.target, field.oidc.introspectionsOverTls(plan.light))
-  return seen
 }
 
 /** A login is two requests: the challenge, and the session that signs it. */

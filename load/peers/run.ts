@@ -7,11 +7,11 @@ export { measurePeers } from './measure.ts'
 
 export const help = `npm run bench:peers: the gateway beside its peers, CPU of a request
 
-  npm run bench:peers                          ${defaults.rounds} rounds, about two minutes on a quiet machine
+  npm run bench:peers                          ${defaults.rounds} rounds, about three minutes on a quiet machine
   npm run bench:peers -- --rounds 1 --sm2 32   shorter
 
   --rounds N        after one that only warms up                                      (${defaults.rounds})
-  --connections N   at once, kept open                                                (${defaults.connections})
+  --connections N   at once, kept open; a quarter of them for SM2 cards               (${defaults.connections})
   --p256 N          new P-256 cards in a round, each to the gateway and to the twin   (${defaults.p256})
   --sm2 N           new SM2 cards in a round, likewise                                (${defaults.sm2})
   --light N         requests of all that costs less than a card                       (${defaults.light})
@@ -19,9 +19,9 @@ export const help = `npm run bench:peers: the gateway beside its peers, CPU of a
 
 The peers and what is compared: load/peers/README.md. Their packages are installed in load/peers on first use. Needs
 redis-server. The last line is one JSON object: {"twinP256", "twinSm2", "introspectVsOidcProvider",
-"constantHttpsMicros", "constantFastifyMicros", "constantExpressMicros", "wrong", ...}: medians of the rounds' ratios
-(theirs to ours) and of microseconds. Exit code 1 if an answer is wrong, the
-twin answers otherwise than the gateway, or more than one request in a hundred was not answered.`
+"introspectVsOidcInMemory", "constantHttpsMicros", "constantFastifyMicros", "constantExpressMicros", "wrong", ...}:
+medians of the rounds' ratios (theirs to ours) and of microseconds. Exit code 1 if an answer is wrong, the twin answers
+otherwise than the gateway, or more than one request in a hundred was not answered.`
 
 const options = {
   help: { type: 'boolean' },

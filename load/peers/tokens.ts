@@ -23,6 +23,8 @@ const json = { 'content-type': 'application/json' }
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 const carrier = 'swift-crane'
 const client = 'handhelds'
+/** Spares oidc-provider to look among tokens of other kinds. */
+const hint = { token_type_hint: 'access_token' }
 
 const list = (count: number) => Array.from({ length: count })
 
@@ -98,11 +100,17 @@ export const carrierTls = (stage: PeerStage) => ({
   key: stage.file(`carrier-${carrier}.key`),
 })
 
-/** oidc-provider, and what is asked of it. */
-export async function openTokenService(stage: PeerStage) {
+/**
+ * oidc-provider, and what is asked of it.
+ * @param options.inMemory keeps what it issued in a Map of its own, not in the Redis that all use
+ */
+export async function openTokenService(stage: PeerStage, { inMemory = false } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }
-  const peer: Peer = await startPeer('oidc', { certsDir: stage.certsDir, client, jwk, carrier })
+  const peer: Peer = await startPeer('oidc', {
+    ...{ certsDir: stage.certsDir, client, jwk, carrier },
+    ...(!inMemory && { redis: `${stage.redis.url}/2` }),
+  })
   const issued: string[] = []
 
   async function assertionFields(): Promise<Record<string, string>> {
@@ -131,7 +139,10 @@ export async function openTokenService(stage: PeerStage) {
     return { path: '/token', headers: form, body: body.toString(), isRight }
   }
 
-  const target: Target = { url: peer.url, pid: peer.pid, tls: carrierTls(stage) }
+  const target: Target = {
+    ...{ url: peer.url, pid: peer.pid, tls: carrierTls(stage) },
+    ...(!inMemory && { redisPid: stage.redis.pid }),
+  }
   return {
     target,
     close: () => peer.close(),
@@ -140,7 +151,7 @@ export async function openTokenService(stage: PeerStage) {
     introspections: (count: number) =>
       Promise.all(
         issued.slice(0, count).map(async (token) => {
-          const body = new URLSearchParams({ token, ...(await assertionFields()) })
+          const body = new URLSearchParams({ token, ...hint, ...(await assertionFields()) })
           return introspectionOf('/token/introspection', body.toString())
         }),
       ),
@@ -148,6 +159,11 @@ export async function openTokenService(stage: PeerStage) {
     introspectionsOverTls: (count: number) =>
       issued
         .splice(0, count)
-        .map((token) => introspectionOf('/token/introspection', `client_id=${carrier}&token=${token}`)),
+        .map((token) =>
+          introspectionOf(
+            '/token/introspection',
+            `client_id=${carrier}&${new URLSearchParams({ token, ...hint })}`,
+          ),
+        ),
   }
 }

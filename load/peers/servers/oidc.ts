@@ -1,42 +1,21 @@
 // oidc-provider as a token service for back ends: client credentials and introspection for a client that signs
 // assertions (private_key_jwt, ES256), and introspection for one known by its certificate (tls_client_auth), as carriers
-// are at the gateway. Tokens are opaque: it introspects no others, and signs none then. What it keeps lies in a Map
-// without an end, to its advantage.
+// are at the gateway. Tokens are opaque: it introspects no others, and signs none then.
 import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:https'
 import type { TLSSocket } from 'node:tls'
-import Provider, { type Adapter, type AdapterPayload, type Configuration } from 'oidc-provider'
+import Provider, { type Configuration } from 'oidc-provider'
+import { keepInMap, keepInRedis } from './oidc-adapters.ts'
 import { announce, fileOf, listen, readConfig, type Told, tlsOf } from './serving.ts'
 
-/** `jwk`: public half of the key that the client signs its assertions with. */
-type Settings = Told & { client: string; jwk: object; carrier: string }
+/**
+ * `jwk`: public half of the key that the client signs its assertions with. `redis`: where it keeps tokens, and which
+ * assertions were used; in a Map of its own without one.
+ */
+type Settings = Told & { client: string; jwk: object; carrier: string; redis?: string }
 
 const settings = readConfig<Settings>()
-const kept = new Map<string, AdapterPayload>()
-
-class MapAdapter implements Adapter {
-  readonly #model: string
-  constructor(model: string) {
-    this.#model = model
-  }
-  async upsert(id: string, payload: AdapterPayload) {
-    kept.set(`${this.#model}:${id}`, payload)
-  }
-  async find(id: string) {
-    return kept.get(`${this.#model}:${id}`)
-  }
-  async findByUserCode() {
-    return undefined
-  }
-  async findByUid() {
-    return undefined
-  }
-  async consume() {}
-  async destroy(id: string) {
-    kept.delete(`${this.#model}:${id}`)
-  }
-  async revokeByGrantId() {}
-}
+const kept = settings.redis === undefined ? keepInMap() : keepInRedis(settings.redis)
 
 type Seen = { pem: string; names: string }
 /** The certificate of a connection does not change: taken from it once. */
@@ -60,7 +39,7 @@ const withoutSignIn = {
   id_token_signed_response_alg: 'ES256' as const,
 }
 const configuration: Configuration = {
-  adapter: MapAdapter,
+  adapter: kept.adapter,
   clients: [
     {
       client_id: settings.client,
@@ -104,4 +83,4 @@ const server = createServer({
 })
 const url = await listen(server)
 server.on('request', new Provider(url, configuration).callback())
-announce(url)
+announce(url, kept.close)
