@@ -66,7 +66,7 @@ export const limits = {
   turnWaitMsMax: 500,
   /** How long such checks may be begun in one turn of the event loop: some twelve of SM2. */
   turnLoopMs: 4,
-  /** How long verifications that come one by one gather at most, where others went just before. */
+  /** How long verifications, or logins, that come one by one gather at most, where others went just before. */
   cohortPaceMs: 6,
   // Card issuers that are trusted (docs/TRUST.md)
   trustListCharsMax: 2 * 1024 * 1024,
