@@ -7,6 +7,7 @@ import { limits } from '../src/base/limits.ts'
 import type { AccessJob } from './access-parts.ts'
 import { goodputBound, type Parts, printParts, sumOf } from './bench-parts.ts'
 import { type ConstantGateway, startConstant } from './constant.ts'
+import { fitInTime } from './fit.ts'
 import { measureIntrospection, ratiosOf } from './introspection.ts'
 import { readLines } from './lines.ts'
 import { machine, measureBursts } from './machine.ts'
@@ -44,25 +45,19 @@ const scale = Number(values.scale ?? 1)
 if (!(scale > 0)) throw new RangeError(`--scale ${values.scale} is not a number above 0.`)
 let fitted = 1
 const print = (line: string) => console.log(line)
-const connections = 32
+/** To each worker: as many questions as the bureau takes in one batch. */
+const connections = 64
 const atLoad = 0.7
 /** Requests to each worker until V8 has compiled what it will: a gateway runs for weeks. */
 const warmUp = 10_000
 
-/** On one machine: seconds of the warm-up, of the whole, and of what of it does not shrink. */
-const usual = { warmUpS: 28, wholeS: 820, fixedS: 455 }
-const aimS = 560
-
 /** On a slow machine fewer requests are sent from here on. What was asked for by --scale is left as it is. */
 function fitToTime(warmUpS: number): void {
-  if (values.scale !== undefined) return
-  const slow = warmUpS / usual.warmUpS
-  const share = (aimS / slow - usual.fixedS) / (usual.wholeS - usual.fixedS)
-  fitted = Math.min(1, Math.max(0.25, share))
-  if (fitted < 1)
-    print(
-      `A slow machine, which took ${Math.round(warmUpS)} s to warm up: ${Math.round(fitted * 100)} % of the requests are sent, to end within 10 minutes.`,
-    )
+  const { share, seconds } = fitInTime(warmUpS)
+  if (values.scale === undefined) fitted = share
+  const minutes = Math.ceil(seconds / 60)
+  const fewer = `, a slow machine: ${Math.round(fitted * 100)} % of the requests are sent, to end in ${minutes} minutes`
+  print(`Warmed up in ${Math.round(warmUpS)} s${fitted < 1 ? fewer : ''}.`)
 }
 
 type Tally = {
@@ -93,7 +88,7 @@ async function run(
   tally.wrong += done.judgement.wrong + done.judgement.missingEntries + done.receipts.untrue
   if (!isSound(done)) tally.unsound.push(scenario)
   // Each of hundreds of connections costs some 200 kB: told with its run.
-  if (done.connections <= 2 * connections) tally.rssMb = Math.max(tally.rssMb, ...done.rssMb)
+  if (done.connections <= done.rssMb.length * connections) tally.rssMb = Math.max(tally.rssMb, ...done.rssMb)
   return done
 }
 
@@ -105,14 +100,11 @@ function tell(done: Run, name: string = done.scenario): Run {
 }
 
 const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
-/** Verifications a second that the gateway took. */
-const rateOf = (done: Run) => (done.sent / done.tookMs) * 1000
-
 /** The most that it takes: the more are on their way, the more they share, up to a point. */
 async function capacityOf(setup: Setup, few: Run): Promise<number> {
   return Math.max(
-    rateOf(few),
-    rateOf(await run(setup, 'cold', whole(6000), { connections: 8 * connections })),
+    few.answeredPerSecond,
+    (await run(setup, 'cold', whole(6000), { connections: 4 * connections })).answeredPerSecond,
   )
 }
 
@@ -247,7 +239,35 @@ async function overload(
   return answered / capacity / bound
 }
 
-/** Costs and latency of one process. */
+/**
+ * Two processes beside one, in turn, each with the connections that one has, and requests on each: what each costs, and
+ * how often they ask about one person together.
+ */
+async function twoWorkers(one: Setup) {
+  print('Two workers beside one ...')
+  const setup = await openSetup({ workers: 2, redis: true })
+  try {
+    await run(setup, 'cold', whole(2 * warmUp))
+    const all: { done: Run; ratio: number }[] = []
+    for (let round = 0; round < rounds; round++) {
+      const askOne = () => run(one, 'cold', 3000)
+      const early = round % 2 === 0 ? await askOne() : undefined // Who is first changes with the round.
+      const done = await run(setup, 'cold', 2 * 3000, { connections: 2 * connections })
+      const alone = early ?? (await askOne())
+      all.push({ done, ratio: (2 * gatewayCost(alone)) / gatewayCost(done) })
+    }
+    const { done, ratio: workers } = middleOf(all, ({ ratio }) => ratio)
+    tell(done, 'cold, two workers')
+    tally.ratios['workers'] = all.map(({ ratio }) => ratio)
+    const before = await setup.questions?.()
+    await run(setup, 'same-person', whole(1000) / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
+    return { workers, bureauQuestions: ((await setup.questions?.()) ?? Number.NaN) - (before ?? Number.NaN) }
+  } finally {
+    await setup.close()
+  }
+}
+
+/** Costs and latency of one process, and its cost beside two. */
 async function oneWorker(refusal: number) {
   const setup = await openSetup({ workers: 1, redis: true })
   const constant = await startConstant()
@@ -264,39 +284,20 @@ async function oneWorker(refusal: number) {
     for (const name of ['cached', 'mixed'] as const) await besideThose(setup, name, { requests: 3000, parts })
     for (const name of ['introspect', 'session-storm'] as const)
       await beside(stage, name, { requests: 2000, rounds: 1, given: parts })
+    const two = await twoWorkers(setup)
     const capacity = await capacityOf(setup, cold.done)
-    const open = { connections: 256, rate: Math.round(capacity * atLoad) }
+    const open = { connections: 4 * connections, rate: Math.round(capacity * atLoad) }
     print(`Open loop at ${atLoad * 100} % of ${Math.round(capacity)} a second ...`)
     const calm = tell(await run(setup, 'cold', whole(open.rate * 10), open), 'cold, open loop')
     const coldCost = tally.costs['cold']?.['gateway'] ?? Number.NaN
     const goodput = await overload(setup, { capacity, refusal, coldCost, parts })
     // Last, as a bureau that is at fault shows in what comes after.
     for (const name of ['slow-bureau', 'bureau-down'] as const)
-      await besideThose(setup, name, { requests: whole(1500), parts, connections: 4 * connections })
+      await besideThose(setup, name, { requests: whole(1500), parts, connections: 2 * connections })
     const [p99Ms, ratios] = [calm.latencyMs.yesP99, { cold: cold.ratio, returning: returning.ratio }]
-    return { ...ratios, p99Ms, coldCost, goodput }
+    return { ...ratios, p99Ms, goodput, ...two }
   } finally {
     await constant.close()
-    await setup.close()
-  }
-}
-
-/** Two processes, each with the connections that one had, and requests on each: what each costs, and how often they ask about one person together. */
-async function twoWorkers(coldCost: number) {
-  const setup = await openSetup({ workers: 2, redis: true })
-  try {
-    await run(setup, 'cold', whole(2 * warmUp))
-    const cold = tell(
-      await run(setup, 'cold', 2 * 3000, { connections: 2 * connections }),
-      'cold, two workers',
-    )
-    const before = await setup.questions?.()
-    await run(setup, 'same-person', whole(1000) / scale, { sealers: 1, rate: 1_000_000, connections: 1000 })
-    return {
-      workers: (2 * coldCost) / gatewayCost(cold),
-      bureauQuestions: ((await setup.questions?.()) ?? Number.NaN) - (before ?? Number.NaN),
-    }
-  } finally {
     await setup.close()
   }
 }
@@ -325,7 +326,6 @@ async function main(): Promise<number> {
   const began = performance.now()
   const bursts = await tellBursts()
   const one = await oneWorker(await refusalCost())
-  const two = await twoWorkers(one.coldCost)
   const introspection = await measureIntrospection({ rounds, requests: countOf(6000) })
   tally.wrong += introspection.wrong
   const compared: Partial<Figures> = await peers()
@@ -336,8 +336,8 @@ async function main(): Promise<number> {
     ...{ twinP256: rounded(compared.twinP256), twinSm2: rounded(compared.twinSm2, 1) },
     introspect: rounded(ratiosOf(introspection.rounds, 'unique').perSecond),
     introspectVsOidcProvider: rounded(compared.introspectVsOidcProvider),
-    ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(one.goodput), workers: rounded(two.workers) },
-    ...{ bureauQuestions: two.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
+    ...{ p99Ms: rounded(one.p99Ms, 1), goodput: rounded(one.goodput), workers: rounded(one.workers) },
+    ...{ bureauQuestions: one.bureauQuestions, rssMb: Math.round(tally.rssMb), wrong: tally.wrong },
   }
   const seconds = Math.round((performance.now() - began) / 1000)
   print(`${seconds} s`)
