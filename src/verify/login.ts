@@ -62,6 +62,7 @@ export function createLogin(services: LoginServices) {
     return inCohort(() => go(request, recipientKey))
   }
 
+  /** From the challenge on. */
   async function go(request: LoginRequest, recipientKey: KeyObject): Promise<Outcome<SessionGiven>> {
     const challenge = await assertChallenge(services, { ...request, use: purpose.session })
     const device = await assertKnownSigner(services, request)
