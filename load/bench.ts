@@ -100,6 +100,7 @@ function tell(done: Run, name: string = done.scenario): Run {
 }
 
 const gatewayCost = (done: Run) => done.cpu['gateway'] ?? Number.NaN
+
 /** The most that it takes: the more are on their way, the more they share, up to a point. */
 async function capacityOf(setup: Setup, few: Run): Promise<number> {
   return Math.max(
